@@ -1,0 +1,165 @@
+"""The declared columns of every kind of table: name, type, unit, meaning.
+
+One line per column. ``?`` after the type marks a column that may be null. Columns of
+the same name mean the same thing in every kind. Names of measurements in pixels are
+scikit-image's ``regionprops`` names; their physical twins end in the unit.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+_TYPES = {
+    "text": pa.string(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "uint32": pa.uint32(),
+    "float": pa.float64(),
+    "bool": pa.bool_(),
+    "labels": pa.list_(pa.uint32()),
+    "ids": pa.list_(pa.int64()),
+}
+
+_OBJECT = """
+position        text    -        position (field of view)
+frame           int32   frame    time index, from 0
+label           uint32  -        number of the object in its label image, unique in the frame
+channel         text    -        image that was measured
+label_channel   text    -        label image that gave the outlines
+z               float   px       centroid
+y               float   px       centroid
+x               float   px       centroid
+z_um            float   um       centroid
+y_um            float   um       centroid
+x_um            float   um       centroid
+bbox_z0         int32   px       bounding box, first plane
+bbox_y0         int32   px       bounding box, first row
+bbox_x0         int32   px       bounding box, first column
+bbox_z1         int32   px       bounding box, plane after the last
+bbox_y1         int32   px       bounding box, row after the last
+bbox_x1         int32   px       bounding box, column after the last
+area            int64   px       number of pixels (2-D) or voxels (3-D)
+area_um2        float?  um2      area (2-D)
+volume_um3      float?  um3      volume (3-D)
+equivalent_diameter_area float px diameter of the disc or ball of the same area or volume
+equivalent_radius_um float um    radius of that disc or ball
+feret_diameter_max float px      greatest distance between two points of the convex hull
+feret_radius_um float   um       half of it
+perimeter       float?  px       length of the outline (2-D)
+perimeter_um    float?  um       length of the outline (2-D, square pixels)
+axis_major_length float px       major axis of the ellipse with the same second moments
+axis_minor_length float px       minor axis of that ellipse
+eccentricity    float?  -        of that ellipse (2-D)
+orientation     float?  rad      angle between axis y and the major axis (2-D)
+elongation      float?  -        major axis / minor axis
+extent          float   -        area / area of the bounding box
+solidity        float   -        area / area of the convex hull
+intensity_sum   float   counts   sum
+intensity_mean  float   counts   mean
+intensity_median float  counts   median
+intensity_std   float   counts   standard deviation (population)
+intensity_min   float   counts   minimum
+intensity_max   float   counts   maximum
+intensity_p05   float   counts   5th percentile
+intensity_p25   float   counts   25th percentile
+intensity_p75   float   counts   75th percentile
+intensity_p95   float   counts   95th percentile
+"""
+
+_TRACK = """
+track_id        int64?  -        unbranched track; null: untracked
+parent_track_id int64?  -        track that this one split from; null: none
+tree_id         int64?  -        lineage tree
+generation      int32?  -        number of splits before this track
+"""
+
+_DECLARED = {
+    "cells": _OBJECT,
+    "tracks": _OBJECT + _TRACK,
+    "edges": """
+position        text    -        position
+frame           int32   frame    frame of the earlier object
+label           uint32  -        label of the earlier object
+next_frame      int32   frame    frame of the later object
+next_label      uint32  -        label of the later object
+track_id        int64   -        track of the earlier object
+next_track_id   int64   -        track of the later object
+link            text    -        link, gap, split or merge
+distance_um     float   um       distance between the centroids
+""",
+    "contacts": """
+position        text    -        position
+frame           int32   frame    time index, from 0
+effector_channel text   -        label image of the effectors
+effector_label  uint32  -        effector
+effector_track_id int64? -       its track
+target_channel  text    -        label image of the targets
+target_label    uint32  -        target
+target_track_id int64?  -        its track
+distance_um     float   um       distance between the centroids
+gap_um          float   um       distance between the nearest pixel centres; 0: they overlap
+overlap_um2     float   um2      common area (2-D) or volume in um3 (3-D)
+contact_length_um float? um      length of the common boundary (2-D)
+contact_area_um2 float? um2      area of the common boundary (3-D)
+""",
+    "contact_events": """
+position        text    -        position
+effector_channel text   -        label image of the effectors
+target_channel  text    -        label image of the targets
+effector_track_id int64 -        track of the effector
+target_track_id int64   -        track of the target
+event           int32   -        number of the contact of this pair, from 1
+start_frame     int32   frame    first frame in contact
+end_frame       int32   frame    last frame in contact
+start_s         float   s        start
+end_s           float   s        end
+duration_s      float   s        number of frames in contact times the frame interval
+frames          int32   frame    frames in contact
+mean_contact    float   um       mean contact length (2-D; 3-D: area in um2)
+max_contact     float   um       greatest contact length (2-D; 3-D: area in um2)
+""",
+}
+
+KEYS = {
+    "cells": ("position", "frame", "label", "channel"),
+    "tracks": ("position", "frame", "label", "channel"),
+    "edges": ("position", "frame", "label", "next_frame", "next_label"),
+    "contacts": ("position", "frame", "effector_label", "target_label"),
+    "contact_events": ("position", "effector_track_id", "target_track_id", "event"),
+}
+
+# pyCyto's column names, for `column:` in a pipeline YAML.
+PYCYTO_COLUMNS = {
+    "size": "area",
+    "mass": "intensity_sum",
+    "mean": "intensity_mean",
+    "median": "intensity_median",
+    "sd": "intensity_std",
+    "min": "intensity_min",
+    "max": "intensity_max",
+    "feret_diameter": "feret_diameter_max",
+    "feret_radius": "feret_radius_um",
+    "i": "y",
+    "j": "x",
+    "TrackID": "track_id",
+    "speed": "speed_um_per_s",
+}
+
+
+def _parse(declared: str) -> pa.Schema:
+    fields = []
+    for line in filter(None, declared.splitlines()):
+        name, type_, unit, meaning = line.split(maxsplit=3)
+        nullable = type_.endswith("?")
+        fields.append(
+            pa.field(
+                name,
+                _TYPES[type_.rstrip("?")],
+                nullable=nullable,
+                metadata={"unit": "" if unit == "-" else unit, "description": meaning},
+            )
+        )
+    return pa.schema(fields)
+
+
+SCHEMAS: dict[str, pa.Schema] = {kind: _parse(text) for kind, text in _DECLARED.items()}

@@ -1,0 +1,198 @@
+"""Tables as Parquet with a declared schema per kind, units in the field metadata.
+
+Each kind lists its columns with type, unit and meaning; writing checks and orders
+them, keeps further columns after them, and gives an empty table its full schema.
+Rows are sorted by the kind's key. Reading joins all parts of a layer. Position,
+channel, pixel size and frame interval travel in the file's metadata and are found
+in ``DataFrame.attrs``. Declared columns that may be null come back as pandas'
+nullable types, so a missing ``track_id`` is never a float.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cytoloom.errors import BadData
+from cytoloom.files import find, writing
+from cytoloom.schemas import KEYS, PYCYTO_COLUMNS, SCHEMAS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cytoloom.images import Layer
+
+ATTRIBUTES = ("position", "channel", "pixel_size", "frame_interval")
+
+
+def describe(layer: Layer) -> dict[str, Any]:
+    """Return the attributes that a table measured on ``layer`` carries in ``DataFrame.attrs``."""
+    return {
+        "position": layer.position,
+        "channel": layer.channel,
+        "pixel_size": list(layer.pixel_size),
+        "frame_interval": layer.frame_interval,
+    }
+
+
+def write_table(
+    path: Path | str,
+    frame: pd.DataFrame,
+    kind: str,
+    *,
+    units: dict[str, str] | None = None,
+) -> None:
+    """Write a table, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        File to make.
+    frame : DataFrame
+        Columns of the kind, in any order, and further ones; ``attrs`` go into the metadata.
+    kind
+        A key of ``SCHEMAS``.
+    units
+        Units of further columns.
+
+    Raises
+    ------
+    BadData
+        If a column that may not be null is missing or holds nulls, or a value does not
+        fit its type.
+    """
+    with writing(path) as temporary:
+        pq.write_table(to_arrow(frame, kind, units=units), temporary, compression="zstd")
+
+
+def to_arrow(frame: pd.DataFrame, kind: str, *, units: dict[str, str] | None = None) -> pa.Table:
+    """Return ``frame`` as an Arrow table with the schema and key order of ``kind``."""
+    schema = SCHEMAS[kind]
+    arrays, fields = [], []
+    for field in schema:
+        if field.name in frame.columns:
+            values = _convert(frame[field.name], field, kind)
+        elif field.nullable or frame.empty:
+            values = pa.nulls(len(frame), field.type)
+        else:
+            raise BadData(f"table {kind}: column {field.name!r} is missing")
+        if values.null_count and not field.nullable:
+            raise BadData(f"table {kind}: column {field.name!r} holds {values.null_count} nulls")
+        arrays.append(values)
+        fields.append(field)
+    for name in frame.columns:
+        if name not in schema.names:
+            values = pa.array(frame[name], from_pandas=True)
+            if isinstance(values, pa.ChunkedArray):
+                values = values.combine_chunks()
+            arrays.append(values)
+            metadata = {"unit": (units or {}).get(name, "")}
+            fields.append(pa.field(str(name), values.type, metadata=metadata))
+    about = {"kind": kind} | {k: frame.attrs[k] for k in ATTRIBUTES if k in frame.attrs}
+    table = pa.Table.from_arrays(
+        arrays, schema=pa.schema(fields, metadata={"cytoloom": json.dumps(about)})
+    )
+    return table.sort_by([(k, "ascending") for k in KEYS[kind]]) if KEYS[kind] else table
+
+
+def _convert(column: pd.Series, field: pa.Field, kind: str) -> pa.Array:
+    try:
+        values = pa.array(column, type=field.type, from_pandas=True)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+        raise BadData(
+            f"table {kind}: column {field.name!r} is not {field.type}: {error}"
+        ) from error
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+
+
+def read_arrow(pattern: Path | str, kind: str | Sequence[str] | None = None) -> pa.Table:
+    """Read and join all parts of a table, sorted by key.
+
+    Parameters
+    ----------
+    pattern
+        Path or glob.
+    kind
+        The kind, or kinds, that the table must have.
+
+    Raises
+    ------
+    InputMissing
+        If nothing matches.
+    BadData
+        If a file is not one of our tables, or of another kind.
+    """
+    paths = find(pattern, what="table")
+    parts = [_read_file(path) for path in paths]
+    kinds = [kind_of(part) for part in parts]
+    wanted = [kind] if isinstance(kind, str) else list(kind or [kinds[0]])
+    for path, found in zip(paths, kinds, strict=True):
+        if found not in wanted or found != kinds[0]:
+            raise BadData(f"{path}: a table of kind {found!r}, not {' or '.join(wanted)}")
+    table = parts[0] if len(parts) == 1 else pa.concat_tables(parts, promote_options="permissive")
+    table = table.replace_schema_metadata(parts[0].schema.metadata)
+    key = [(k, "ascending") for k in KEYS[kinds[0]]]
+    return table.sort_by(key) if key and len(parts) > 1 else table
+
+
+def read_table(pattern: Path | str, kind: str | Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a table as a DataFrame; see `read_arrow`. ``attrs`` hold kind, position, pixel size."""
+    import pandas as pd
+
+    table = read_arrow(pattern, kind)
+    nullable = {
+        pa.int64(): pd.Int64Dtype(),
+        pa.int32(): pd.Int32Dtype(),
+        pa.bool_(): pd.BooleanDtype(),
+    }
+    frame = pd.DataFrame(
+        {
+            field.name: column.to_pandas(types_mapper=nullable.get if field.nullable else None)
+            for field, column in zip(table.schema, table.columns, strict=True)
+        }
+    )
+    frame.attrs.update(metadata_of(table))
+    return frame
+
+
+def _read_file(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, partitioning=None)
+    except (pa.ArrowException, OSError) as error:
+        raise BadData(f"{path}: not a Parquet table ({error})") from error
+
+
+def metadata_of(table: pa.Table) -> dict[str, Any]:
+    """Return kind, position, channel, pixel size and frame interval of a table."""
+    about = (table.schema.metadata or {}).get(b"cytoloom")
+    return dict(json.loads(about)) if about else {}
+
+
+def kind_of(table: pa.Table) -> str:
+    """Return the kind of a table; raises BadData where it has none."""
+    kind = metadata_of(table).get("kind")
+    if kind not in SCHEMAS:
+        raise BadData("not a table made by Cytoloom; bring other tables in with `tables:`")
+    return str(kind)
+
+
+def column_name(name: str, columns: Sequence[str]) -> str:
+    """Return the column that a user means by ``name``: ours, or pyCyto's name for it.
+
+    Raises
+    ------
+    BadData
+        If there is none; the message gives the nearest name.
+    """
+    for candidate in (name, PYCYTO_COLUMNS.get(name, name)):
+        if candidate in columns:
+            return candidate
+    near = difflib.get_close_matches(name, [*columns, *PYCYTO_COLUMNS], n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise BadData(f"no column {name!r}{hint} (columns: {', '.join(columns)})")
