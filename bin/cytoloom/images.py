@@ -427,6 +427,6 @@ def _damaged_shard(part: Part, region: Region, layout: Layout) -> str:
             )
             try:
                 array[_tczyx(where)]
-            except Exception:
+            except Exception:  # noqa: BLE001 - any failure means damage here
                 return f"shard {path.relative_to(part.path)}, chunk {where}"
     return "shard unknown"

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from cytoloom import __version__
 from cytoloom.files import digest, find, writing
@@ -116,7 +116,7 @@ class _ImportClock:
         self.seconds = 0.0
         self._depth = 0
 
-    def __enter__(self) -> _ImportClock:
+    def __enter__(self) -> Self:
         self._import = builtins.__import__
         builtins.__import__ = self._timed
         return self
