@@ -97,10 +97,10 @@ target_channel  text    -        label image of the targets
 target_label    uint32  -        target
 target_track_id int64?  -        its track
 distance_um     float   um       distance between the centroids
-gap_um          float   um       distance between the nearest pixel centres; 0: they overlap
+gap_um          float   um       distance between the outlines; 0: they touch or overlap
 overlap_um2     float   um2      common area (2-D) or volume in um3 (3-D)
-contact_length_um float? um      length of the common boundary (2-D)
-contact_area_um2 float? um2      area of the common boundary (3-D)
+contact_length_um float? um      length of the effector's outline in contact (2-D)
+contact_area_um2 float? um2      area of the effector's surface in contact (3-D)
 """,
     "contact_events": """
 position        text    -        position
@@ -111,10 +111,10 @@ target_track_id int64   -        track of the target
 event           int32   -        number of the contact of this pair, from 1
 start_frame     int32   frame    first frame in contact
 end_frame       int32   frame    last frame in contact
-start_s         float   s        start
-end_s           float   s        end
-duration_s      float   s        number of frames in contact times the frame interval
-frames          int32   frame    frames in contact
+start_s         float?  s        start of the first frame; null: unknown frame interval
+end_s           float?  s        end of the last frame
+duration_s      float?  s        end less start; one frame lasts one frame interval
+frames          int32   frame    frames in contact, gaps not counted
 mean_contact    float   um       mean contact length (2-D; 3-D: area in um2)
 max_contact     float   um       greatest contact length (2-D; 3-D: area in um2)
 """,

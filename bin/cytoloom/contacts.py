@@ -1,0 +1,394 @@
+"""Contacts between the cells of two label images: exact, per pair, in micrometre.
+
+A cell is the union of its pixels' squares (voxels' boxes in 3-D). For a pair of an
+effector E and a target T of one frame:
+
+- *overlap*: area (volume) of the pixels that carry both labels;
+- *gap*: shortest distance between the two unions; 0 when they overlap or touch, by a
+  face, an edge or a corner (8 neighbours in 2-D, 26 in 3-D);
+- *size*: length (area in 3-D) of E's outline that lies within the reach of T: the sum
+  of E's pixel faces whose centre is inside T, on its border, or at most `reach` away.
+  It is E's membrane that is counted: a T cell that lies inside a cancer cell has its
+  whole outline in contact. A contact by a corner alone has size 0.
+
+Two pixel faces are nearest at points of the lattice of half pixels, so gaps and
+reaches are found exactly, by k-d trees over the outlines' lattice points. Cost grows
+with the outlines of close pairs, not with cells x cells x pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cytoloom.errors import BadData
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Integers = NDArray[np.int64]
+_TOLERANCE = 1e-9  # relative; 3 x 0.3 um must be within 0.9 um
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Contacts of one frame; effector and target count rows of their tables from 0.
+
+    Attributes
+    ----------
+    effector, target
+        Rows, sorted by effector, then target.
+    gap
+        Micrometre; 0 when the two touch or overlap.
+    overlap
+        Micrometre squared (cubed in 3-D).
+    size
+        Micrometre (squared in 3-D) of the effector's outline that is in contact.
+    """
+
+    effector: Integers
+    target: Integers
+    gap: NDArray[np.float64]
+    overlap: NDArray[np.float64]
+    size: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return self.effector.size
+
+    def select(self, keep: NDArray[Any]) -> Pairs:
+        """Return the pairs where ``keep`` is true."""
+        return Pairs(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class Outline:
+    """All pixel faces between an object and what is not that object, sorted by object.
+
+    Attributes
+    ----------
+    count
+        Number of objects; objects are numbered from 1.
+    owner
+        Object of each face, shape (F,).
+    axis
+        Axis that the face is perpendicular to, shape (F,).
+    centre
+        Face centre in half pixels, shape (F, ndim): pixel i spans 2i to 2i + 2.
+    inside, outside
+        Flat index of the pixel on either side, shape (F,); outside is -1 beyond the image.
+    """
+
+    count: int
+    owner: Integers
+    axis: Integers
+    centre: Integers
+    inside: Integers
+    outside: Integers
+
+    @cached_property
+    def starts(self) -> Integers:
+        """First face of each object: faces of object k are starts[k-1]:starts[k]."""
+        return np.searchsorted(self.owner, np.arange(1, self.count + 2))
+
+    @cached_property
+    def boxes(self) -> tuple[Integers, Integers]:
+        """Lowest and highest lattice point of each object, shape (n, ndim), in half pixels."""
+        if not self.count:
+            empty = np.empty((0, self.centre.shape[1]), np.int64)
+            return empty, empty
+        first = self.starts[:-1]
+        return np.minimum.reduceat(self.centre, first), np.maximum.reduceat(self.centre, first)
+
+    def surface(self, faces: Integers) -> Integers:
+        """Return the distinct lattice points of some faces: corners, edge and face centres."""
+        points = []
+        for axis in range(self.centre.shape[1]):
+            chosen = self.centre[faces[self.axis[faces] == axis]]
+            around = [(0,) if other == axis else (-1, 0, 1) for other in range(chosen.shape[1])]
+            points += [chosen + np.array(step) for step in product(*around)]
+        return _distinct_rows(np.concatenate(points))
+
+
+def number_objects(image: NDArray[Any], labels: NDArray[Any], *, where: str) -> NDArray[np.int32]:
+    """Replace each label by its row in ``labels`` plus 1; labels that are not listed by 0.
+
+    Parameters
+    ----------
+    image : ndarray of integers, any shape
+    labels : ndarray of integers, shape (n,), distinct and positive
+    where : str
+        Names the image in an error.
+
+    Raises
+    ------
+    BadData
+        If a listed label has no pixel: the table belongs to another label image.
+    """
+    labels = np.asarray(labels, np.int64)
+    if not labels.size:
+        return np.zeros(image.shape, np.int32)
+    numbers = np.arange(1, labels.size + 1, dtype=np.int32)
+    if max(int(image.max(initial=0)), int(labels.max())) < 1 << 26:
+        table = np.zeros(max(int(image.max(initial=0)), int(labels.max())) + 1, np.int32)
+        table[labels] = numbers
+        index = table[image]
+    else:
+        index = np.zeros(image.shape, np.int32)
+        foreground = image > 0
+        values = image[foreground].astype(np.int64)
+        order = np.argsort(labels)
+        at = np.searchsorted(labels[order], values).clip(max=labels.size - 1)
+        found = order[at]
+        index[foreground] = np.where(labels[found] == values, numbers[found], 0)
+    missing = labels[np.bincount(index.ravel(), minlength=labels.size + 1)[1:] == 0]
+    if missing.size:
+        raise BadData(
+            f"{where}: label {missing[0]} of the table ({missing.size} in all) has no pixel in the "
+            "label image: give the table that was made from these labels"
+        )
+    return index
+
+
+def outline(index: NDArray[np.int32], count: int) -> Outline:
+    """Return the faces of objects 1 … ``count`` of an index image, 2-D or 3-D."""
+    flat = np.arange(index.size, dtype=np.int64).reshape(index.shape)
+    found: list[tuple[Integers, ...]] = []
+    for axis in range(index.ndim):
+        values, pixels = np.moveaxis(index, axis, 0), np.moveaxis(flat, axis, 0)
+        lower, upper = values[:-1], values[1:]
+        change = lower != upper
+        sides = (
+            (lower[change], pixels[:-1][change], pixels[1:][change], 1),
+            (upper[change], pixels[1:][change], pixels[:-1][change], -1),
+            (values[0].ravel(), pixels[0].ravel(), None, -1),
+            (values[-1].ravel(), pixels[-1].ravel(), None, 1),
+        )
+        for owner, inside, outside, direction in sides:
+            mine = owner > 0
+            owner, inside = owner[mine].astype(np.int64), inside[mine]
+            outside = np.full(inside.size, -1) if outside is None else outside[mine]
+            centre = 2 * np.stack(np.unravel_index(inside, index.shape), axis=1) + 1
+            centre[:, axis] += direction
+            found.append((owner, np.full(owner.size, axis), centre, inside, outside))
+    owner, axes, centre, inside, outside = (np.concatenate(f) for f in zip(*found, strict=True))
+    order = np.argsort(owner, kind="stable")
+    return Outline(count, *(a[order] for a in (owner, axes, centre, inside, outside)))
+
+
+def face_sizes(spacing: Sequence[float]) -> NDArray[np.float64]:
+    """Return the length (3-D: area) in micrometre of a pixel face, by the axis it is normal to."""
+    sizes = [np.prod([s for i, s in enumerate(spacing) if i != axis]) for axis in range(len(spacing))]
+    return np.array(sizes, np.float64)
+
+
+def find_contacts(
+    effectors: NDArray[np.int32],
+    targets: NDArray[np.int32],
+    counts: tuple[int, int],
+    spacing: Sequence[float],
+    *,
+    reach: float | None = None,
+    same: bool = False,
+) -> Pairs:
+    """Return the pairs of one frame that are in contact.
+
+    Parameters
+    ----------
+    effectors, targets : ndarray of int32, shape (y, x) or (z, y, x)
+        Index images: objects 1 … n, 0 elsewhere (see `number_objects`).
+    counts : (int, int)
+        Number of objects in each.
+    spacing : sequence of float
+        Pixel size in micrometre along the axes of the images.
+    reach : float, optional
+        Largest gap in micrometre. None: only pairs that share a pixel, whatever touches.
+    same : bool
+        Whether both are the same layer: then an object is no partner of itself.
+
+    Returns
+    -------
+    Pairs
+    """
+    stride = counts[1] + 1
+    shared, pixels = _overlapping(effectors, targets, stride)
+    if same:
+        apart = shared // stride != shared % stride
+        shared, pixels = shared[apart], pixels[apart]
+    border = outline(effectors, counts[0])
+    direct = _faces_at(border, targets, stride)
+    if reach is None:
+        keys, gaps = shared, np.zeros(shared.size)
+        faces = direct[np.isin(direct[:, 0], shared)]
+    else:
+        keys, gaps, near = _within(border, outline(targets, counts[1]), spacing, reach, same)
+        inner = np.setdiff1d(shared, keys)
+        keys, gaps = np.append(keys, inner), np.append(gaps, np.zeros(inner.size))
+        gaps[np.isin(keys, shared)] = 0
+        order = np.argsort(keys)
+        keys, gaps = keys[order], gaps[order]
+        faces = _distinct_rows(np.concatenate([near, direct[np.isin(direct[:, 0], keys)]]))
+    overlap = np.zeros(keys.size)
+    overlap[np.searchsorted(keys, shared)] = pixels * float(np.prod(spacing))
+    per_axis = np.zeros((keys.size, len(spacing)), np.int64)
+    np.add.at(per_axis, (np.searchsorted(keys, faces[:, 0]), border.axis[faces[:, 1]]), 1)
+    size = per_axis @ face_sizes(spacing)
+    return Pairs(keys // stride - 1, keys % stride - 1, gaps, overlap, size)
+
+
+def _overlapping(
+    effectors: NDArray[np.int32], targets: NDArray[np.int32], stride: int
+) -> tuple[Integers, Integers]:
+    both = (effectors > 0) & (targets > 0)
+    keys = effectors[both].astype(np.int64) * stride + targets[both]
+    found, pixels = np.unique(keys, return_counts=True)
+    return found, pixels
+
+
+def _faces_at(border: Outline, targets: NDArray[np.int32], stride: int) -> Integers:
+    """Return (pair key, face) of the faces inside a target or on its border, shape (n, 2)."""
+    flat = targets.ravel()
+    here = flat[border.inside].astype(np.int64)
+    beyond = np.where(border.outside >= 0, flat[border.outside], 0).astype(np.int64)
+    beyond[beyond == here] = 0
+    faces = np.arange(border.owner.size)
+    rows = [
+        np.stack([border.owner[t > 0] * stride + t[t > 0], faces[t > 0]], axis=1)
+        for t in (here, beyond)
+    ]
+    return np.concatenate(rows)
+
+
+def _within(
+    border: Outline, other: Outline, spacing: Sequence[float], reach: float, same: bool
+) -> tuple[Integers, NDArray[np.float64], Integers]:
+    """Return keys and gaps of pairs whose outlines are within reach, and their (key, face)."""
+    from scipy.spatial import cKDTree
+
+    half = np.asarray(spacing, np.float64) / 2
+    limit = reach * (1 + _TOLERANCE) + _TOLERANCE * float(half.min())
+    stride = other.count + 1
+    keys, gaps, faces = [np.empty(0, np.int64)], [np.empty(0)], [np.empty((0, 2), np.int64)]
+    for target, candidates in _neighbours(border, other, half, limit, same):
+        rows = np.arange(other.starts[target - 1], other.starts[target])
+        tree = cKDTree(other.surface(rows) * half)
+        low, high = (box[target - 1] * half for box in other.boxes)
+        for effector in candidates:
+            mine = np.arange(border.starts[effector - 1], border.starts[effector])
+            centre = border.centre[mine] * half
+            # A face reaches half a pixel beyond its centre.
+            near = np.all((centre >= low - limit - half) & (centre <= high + limit + half), axis=1)
+            if not near.any():
+                continue
+            mine, centre = mine[near], centre[near]
+            gap, _ = tree.query(border.surface(mine) * half, distance_upper_bound=limit)
+            if not np.isfinite(gap).any():
+                continue
+            key = effector * stride + target
+            to_face, _ = tree.query(centre, distance_upper_bound=limit)
+            mine = mine[np.isfinite(to_face)]
+            keys.append(np.array([key]))
+            gaps.append(np.array([gap.min()]))
+            faces.append(np.stack([np.full(mine.size, key), mine], axis=1))
+    return np.concatenate(keys), np.concatenate(gaps), np.concatenate(faces)
+
+
+def _neighbours(
+    border: Outline, other: Outline, half: NDArray[np.float64], limit: float, same: bool
+) -> list[tuple[int, Integers]]:
+    """Return each target with the effectors whose bounding boxes are within ``limit``."""
+    (low, high), (other_low, other_high) = border.boxes, other.boxes
+    found = []
+    for target in range(1, other.count + 1):
+        apart = np.maximum(low - other_high[target - 1], other_low[target - 1] - high)
+        distance = np.sqrt(((np.maximum(apart, 0) * half) ** 2).sum(axis=1))
+        close = np.flatnonzero(distance <= limit) + 1
+        if same:
+            close = close[close != target]
+        if close.size:
+            found.append((target, close))
+    return found
+
+
+def _distinct_rows(rows: Integers) -> Integers:
+    """Return the distinct rows of small integers, sorted, as np.unique(axis=0), but faster."""
+    if not rows.size:
+        return rows
+    low = rows.min(axis=0)
+    span = rows.max(axis=0) - low + 1
+    flat = np.unique(np.ravel_multi_index(tuple((rows - low).T), tuple(span)))
+    return np.stack(np.unravel_index(flat, tuple(span)), axis=1) + low
+
+
+def closest_distances(
+    effectors: NDArray[np.float64], targets: NDArray[np.float64], *, same: bool = False
+) -> NDArray[np.float64]:
+    """Return each effector's distance to the nearest target centroid; NaN without a target.
+
+    Parameters
+    ----------
+    effectors, targets : ndarray of float, shape (n, 3) and (m, 3)
+        Centroids in micrometre.
+    same : bool
+        Whether both are the same cells: then a cell is not its own neighbour.
+    """
+    from scipy.spatial import cKDTree
+
+    if not len(effectors) or len(targets) <= int(same):
+        return np.full(len(effectors), np.nan)
+    distance, _ = cKDTree(targets).query(effectors, k=2 if same else 1)
+    return np.asarray(distance[:, 1] if same else distance, np.float64)
+
+
+def contact_events(contacts: pd.DataFrame, *, max_gap: int = 0) -> pd.DataFrame:
+    """Join the contacts of the same two tracks in following frames into events.
+
+    Parameters
+    ----------
+    contacts : DataFrame
+        A `contacts` table of whole tracks; rows without both track ids belong to no event.
+        ``attrs["frame_interval"]`` gives the seconds; without it they are null.
+    max_gap : int
+        Frames without contact that an event may bridge.
+
+    Returns
+    -------
+    DataFrame
+        A `contact_events` table. An event lasts from the start of its first frame to the
+        end of its last: a contact seen in one frame lasts one frame interval.
+    """
+    import pandas as pd
+
+    pair = ["position", "effector_channel", "target_channel", "effector_track_id",
+            "target_track_id"]  # fmt: skip
+    rows = contacts.dropna(subset=["effector_track_id", "target_track_id"])
+    size = rows["contact_length_um"].fillna(rows["contact_area_um2"]).astype("float64")
+    rows = rows[[*pair, "frame"]].assign(size=size)
+    # Two labels of one track in one frame are one contact.
+    rows = rows.groupby([*pair, "frame"], sort=True, as_index=False)["size"].sum()
+    begins = rows.groupby(pair)["frame"].diff().fillna(max_gap + 2) > max_gap + 1
+    event = begins.groupby([rows[name] for name in pair]).cumsum().astype("int32")
+    events = (
+        rows.assign(event=event)
+        .groupby([*pair, "event"], as_index=False)
+        .agg(
+            start_frame=("frame", "min"),
+            end_frame=("frame", "max"),
+            frames=("frame", "size"),
+            mean_contact=("size", "mean"),
+            max_contact=("size", "max"),
+        )
+    )
+    interval = contacts.attrs.get("frame_interval")
+    seconds = np.nan if interval is None else float(interval)
+    start = events["start_frame"].astype("float64") * seconds
+    end = (events["end_frame"] + 1).astype("float64") * seconds
+    span = (events["end_frame"] - events["start_frame"] + 1).astype("float64") * seconds
+    events = events.assign(start_s=start, end_s=end, duration_s=span)
+    events.attrs.update(contacts.attrs)
+    return pd.DataFrame(events)
