@@ -46,24 +46,26 @@ equivalent_radius_um float um    radius of that disc or ball
 feret_diameter_max float px      greatest distance between two points of the convex hull
 feret_radius_um float   um       half of it
 perimeter       float?  px       length of the outline (2-D)
-perimeter_um    float?  um       length of the outline (2-D, square pixels)
+perimeter_um    float?  um       length of the outline (2-D; null where pixels are not square)
 axis_major_length float px       major axis of the ellipse with the same second moments
 axis_minor_length float px       minor axis of that ellipse
+axis_major_um   float?  um       major axis, from the second moments in micrometre
+axis_minor_um   float?  um       minor axis, from the second moments in micrometre
 eccentricity    float?  -        of that ellipse (2-D)
 orientation     float?  rad      angle between axis y and the major axis (2-D)
-elongation      float?  -        major axis / minor axis
+elongation      float?  -        major axis / minor axis, both in micrometre; null: no width
 extent          float   -        area / area of the bounding box
 solidity        float   -        area / area of the convex hull
-intensity_sum   float   counts   sum
-intensity_mean  float   counts   mean
-intensity_median float  counts   median
-intensity_std   float   counts   standard deviation (population)
-intensity_min   float   counts   minimum
-intensity_max   float   counts   maximum
-intensity_p05   float   counts   5th percentile
-intensity_p25   float   counts   25th percentile
-intensity_p75   float   counts   75th percentile
-intensity_p95   float   counts   95th percentile
+intensity_sum   float?  counts   sum
+intensity_mean  float?  counts   mean
+intensity_median float? counts   median
+intensity_std   float?  counts   standard deviation (population)
+intensity_min   float?  counts   minimum
+intensity_max   float?  counts   maximum
+intensity_p05   float?  counts   5th percentile
+intensity_p25   float?  counts   25th percentile
+intensity_p75   float?  counts   75th percentile
+intensity_p95   float?  counts   95th percentile
 """
 
 _TRACK = """
@@ -118,6 +120,33 @@ frames          int32   frame    frames in contact, gaps not counted
 mean_contact    float   um       mean contact length (2-D; 3-D: area in um2)
 max_contact     float   um       greatest contact length (2-D; 3-D: area in um2)
 """,
+    "track_summary": """
+position        text    -        position
+label_channel   text    -        label image that gave the outlines
+track_id        int64   -        track
+tree_id         int64?  -        lineage tree
+first_frame     int32   frame    first frame
+last_frame      int32   frame    last frame
+n_frames        int32   frame    number of frames in which the track was seen
+duration_s      float   s        time from the first to the last point
+path_length_um  float   um       sum of all steps
+net_displacement_um float um     distance from the first to the last point
+mean_speed_um_per_s float? um/s  path length / duration
+max_speed_um_per_s float? um/s   greatest speed of a step
+straightness    float?  -        net displacement / path length, 0 to 1
+mean_turning_angle_rad float? rad mean angle between steps, 0 (straight on) to pi (back)
+diffusion_um2_per_s float? um2/s slope of the mean squared displacement / (2 x dimensions)
+""",
+    "msd": """
+position        text    -        position
+label_channel   text    -        label image that gave the outlines
+track_id        int64?  -        track; null: all tracks together
+lag_frames      int32   frame    lag
+lag_s           float   s        lag
+msd_um2         float   um2      mean squared displacement
+n               int64   -        number of pairs of points
+sd_um2          float?  um2      standard deviation of the squared displacements
+""",
 }
 
 KEYS = {
@@ -125,6 +154,8 @@ KEYS = {
     "tracks": ("position", "frame", "label", "channel"),
     "edges": ("position", "frame", "label", "next_frame", "next_label"),
     "contacts": ("position", "frame", "effector_label", "target_label"),
+    "track_summary": ("position", "label_channel", "track_id"),
+    "msd": ("position", "label_channel", "track_id", "lag_frames"),
     "contact_events": ("position", "effector_track_id", "target_track_id", "event"),
 }
 

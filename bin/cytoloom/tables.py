@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,41 +67,62 @@ def write_table(
         If a column that may not be null is missing or holds nulls, or a value does not
         fit its type.
     """
+    write_arrow(path, to_arrow(frame, kind, units=units))
+
+
+def write_arrow(path: Path | str, table: pa.Table) -> None:
+    """Write an Arrow table of ours, whole or not at all."""
     with writing(path) as temporary:
-        pq.write_table(to_arrow(frame, kind, units=units), temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def to_arrow(frame: pd.DataFrame, kind: str, *, units: dict[str, str] | None = None) -> pa.Table:
     """Return ``frame`` as an Arrow table with the schema and key order of ``kind``."""
+    columns = {str(name): frame[name] for name in frame.columns}
+    return from_columns(columns, kind, about=frame.attrs, units=units)
+
+
+def from_columns(
+    columns: Mapping[str, Any],
+    kind: str,
+    *,
+    about: Mapping[str, Any],
+    units: dict[str, str] | None = None,
+) -> pa.Table:
+    """Return columns of equal length as an Arrow table with the schema and key order of ``kind``.
+
+    As `write_table`, without pandas: ``about`` takes the place of ``DataFrame.attrs``.
+    """
     schema = SCHEMAS[kind]
+    rows = len(next(iter(columns.values()), ()))
     arrays, fields = [], []
     for field in schema:
-        if field.name in frame.columns:
-            values = _convert(frame[field.name], field, kind)
-        elif field.nullable or frame.empty:
-            values = pa.nulls(len(frame), field.type)
+        if field.name in columns:
+            values = _convert(columns[field.name], field, kind)
+        elif field.nullable or not rows:
+            values = pa.nulls(rows, field.type)
         else:
             raise BadData(f"table {kind}: column {field.name!r} is missing")
         if values.null_count and not field.nullable:
             raise BadData(f"table {kind}: column {field.name!r} holds {values.null_count} nulls")
         arrays.append(values)
         fields.append(field)
-    for name in frame.columns:
+    for name, column in columns.items():
         if name not in schema.names:
-            values = pa.array(frame[name], from_pandas=True)
+            values = pa.array(column, from_pandas=True)
             if isinstance(values, pa.ChunkedArray):
                 values = values.combine_chunks()
             arrays.append(values)
             metadata = {"unit": (units or {}).get(name, "")}
-            fields.append(pa.field(str(name), values.type, metadata=metadata))
-    about = {"kind": kind} | {k: frame.attrs[k] for k in ATTRIBUTES if k in frame.attrs}
+            fields.append(pa.field(name, values.type, metadata=metadata))
+    header = {"kind": kind} | {k: about[k] for k in ATTRIBUTES if k in about}
     table = pa.Table.from_arrays(
-        arrays, schema=pa.schema(fields, metadata={"cytoloom": json.dumps(about)})
+        arrays, schema=pa.schema(fields, metadata={"cytoloom": json.dumps(header)})
     )
     return table.sort_by([(k, "ascending") for k in KEYS[kind]]) if KEYS[kind] else table
 
 
-def _convert(column: pd.Series, field: pa.Field, kind: str) -> pa.Array:
+def _convert(column: Any, field: pa.Field, kind: str) -> pa.Array:
     try:
         values = pa.array(column, type=field.type, from_pandas=True)
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
