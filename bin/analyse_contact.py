@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -36,11 +37,15 @@ CENTROID_UM = ["z_um", "y_um", "x_um"]
 
 
 class Method(StrEnum):
+    """What makes a contact."""
+
     overlap = "overlap"
     distance = "distance"
 
 
 class Backend(StrEnum):
+    """pyCyto's ways to run in parallel."""
+
     NATIVE = "NATIVE"
     MPI = "MPI"
     PATHOS = "PATHOS"
@@ -105,7 +110,9 @@ def measure_frame(
         same=rule.same,
     )
     found = contact_table(pairs, cells, rule.channels, flat=flat)
-    closest = contacts.closest_distances(*(c[CENTROID_UM].to_numpy() for c in cells), same=rule.same)
+    closest = contacts.closest_distances(
+        *(c[CENTROID_UM].to_numpy() for c in cells), same=rule.same
+    )
     return found, with_contacts(cells[0], found, pairs, closest)
 
 
@@ -163,7 +170,7 @@ def with_contacts(
         known = values.astype("string").where(values.notna(), "").to_list()
         lists[name] = [
             " ".join(filter(None, known[start:stop]))
-            for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
+            for start, stop in pairwise(bounds)
         ]
     return effectors.assign(
         contact=count > 0,
@@ -180,9 +187,7 @@ def _text(values: list[str]) -> Any:
     return pd.array(values, dtype="string")
 
 
-def contact_network(
-    found: pd.DataFrame, cells: Sequence[pd.DataFrame], rule: Rule
-) -> nx.Graph:
+def contact_network(found: pd.DataFrame, cells: Sequence[pd.DataFrame], rule: Rule) -> nx.Graph:
     """Return the graph of all frames: nodes are cells, edges are contacts.
 
     An edge's ``weight`` is the distance of the centroids in micrometre, as in pyCyto
@@ -252,6 +257,7 @@ def main(
     ] = Backend.NATIVE,
 ) -> None:
     """Contacts between effectors and targets: labels and tables of two channels, in this order."""
+    del parallel_backend
     layers, cells = _open(label, table)
     where = _whole_frames(region, layers[0])
     rule = Rule(
@@ -261,15 +267,15 @@ def main(
         same=label[0] == label[1],
     )
     if rule.same and rule.reach is None:
-        log.warning("effectors and targets are the same labels: none overlaps another; use --distance")
+        log.warning(
+            "effectors and targets are the same labels: none overlaps another; use --distance"
+        )
     base = _base(image) if base_image else None
     cells = [c[c["frame"].between(where.t[0], where.t[1] - 1)] for c in cells]
     by_frame = [dict(iter(c.groupby("frame"))) for c in cells]
 
     def one(frame: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-        rows = [
-            found.get(frame, c.iloc[:0]) for found, c in zip(by_frame, cells, strict=True)
-        ]
+        rows = [found.get(frame, c.iloc[:0]) for found, c in zip(by_frame, cells, strict=True)]
         return measure_frame([a.read(where.frame(frame))[0] for a in layers], rows, rule)
 
     with ThreadPoolExecutor(max(threads, cores)) as pool:
@@ -297,9 +303,7 @@ def main(
             statistics.write(out_statistics, data, where)
 
 
-def _open(
-    label: list[str], table: list[str]
-) -> tuple[list[images.Layer], list[pd.DataFrame]]:
+def _open(label: list[str], table: list[str]) -> tuple[list[images.Layer], list[pd.DataFrame]]:
     if len(label) != 2 or len(table) != 2:
         raise UsageError(
             f"contacts need two channels, [effector, target]: {len(label)} --label and "

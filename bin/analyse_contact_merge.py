@@ -14,15 +14,14 @@ from typing import Annotated
 
 import typer
 
-from cytoloom import cli, contacts, networks, tables
+from cytoloom import cli, networks, tables
+from cytoloom.contacts import contact_events
 
 log = logging.getLogger("cytoloom")
 
 
 def main(
-    contacts_parts: Annotated[
-        cli.InputFile, typer.Option("--contacts", help="contacts: a path, or a quoted glob of parts")
-    ],
+    contacts: cli.InputFile,
     out_contact_events: cli.OutTable,
     table: cli.Table = None,  # type: ignore[assignment]
     network: cli.InputFile = None,  # type: ignore[assignment]
@@ -34,7 +33,7 @@ def main(
     ] = 0,
 ) -> None:
     """Start, end, duration and size of the contacts between tracks; parts joined."""
-    found = tables.read_table(contacts_parts, "contacts")
+    found = tables.read_table(contacts, "contacts")
     untracked = found[["effector_track_id", "target_track_id"]].isna().any(axis=1)
     if untracked.any():
         log.warning(
@@ -43,7 +42,7 @@ def main(
             int(untracked.sum()),
             len(found),
         )
-    events = contacts.contact_events(found, max_gap=max_gap)
+    events = contact_events(found, max_gap=max_gap)
     tables.write_table(out_contact_events, events, "contact_events")
     if out_contacts is not None:
         tables.write_table(out_contacts, found, "contacts")

@@ -11,6 +11,7 @@ Each frame stands for itself.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,33 +28,52 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger("cytoloom")
+UNITS = {
+    "neighbour_distance_um": "um",
+    "nearest_neighbour_um": "um",
+    "local_density_per_um2": "um-2",
+    "local_density_per_um3": "um-3",
+}
 ENDLESS = (2**31 - 1,) * 4  # shape to read a region's text by, where there is no image
 
 
 class Method(StrEnum):
+    """Which cells are linked."""
+
     delaunay = "delaunay"
     threshold_connected = "threshold_connected"
 
 
 def link_frame(
-    cells: pd.DataFrame, method: Method, max_distance: float | None
+    cells: pd.DataFrame,
+    pixel_size: Sequence[float],
+    *,
+    method: Method = Method.delaunay,
+    max_distance: float | None = None,
+    flat: bool = True,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the edges between the rows of one frame, and the centroids in micrometre.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        Rows of one frame.
+    pixel_size : (z, y, x) in micrometre
+    flat : bool
+        Whether the data are planes, not volumes.
 
     Returns
     -------
     edges : ndarray of int64, shape (m, 2)
     points : ndarray of float64, shape (n, 2) of (y, x), or (n, 3) of (z, y, x)
     """
-    flat = cells["volume_um3"].isna().all()
-    axes = ("y", "x") if flat else ("z", "y", "x")
+    axes = ["y", "x"] if flat else ["z", "y", "x"]
     points = cells[[f"{axis}_um" for axis in axes]].to_numpy(np.float64)
     if method is Method.delaunay:
         return networks.delaunay_pairs(points, max_distance=max_distance), points
-    pixels = cells[list(axes)].to_numpy(np.float64)
+    pixels = cells[axes].to_numpy(np.float64)
     if not flat:
-        size = cells.attrs["pixel_size"]
-        pixels = pixels * (np.asarray(size) / size[2])
+        pixels = pixels * (np.asarray(pixel_size) / pixel_size[2])
     edges, threshold = networks.threshold_connected_pairs(pixels)
     if threshold is None and len(cells) > 1:
         log.warning(
@@ -63,17 +83,47 @@ def link_frame(
     return edges, points
 
 
-def frame_network(
-    cells: pd.DataFrame, edges: NDArray[np.int64], points: NDArray[np.float64], channel: str
-) -> nx.Graph:
-    """Return the graph of one frame; an edge's ``weight`` is its length in micrometre."""
-    import networkx as nx
+def measure_networks(
+    cells: pd.DataFrame, channel: str, *, flat: bool, **settings: Any
+) -> tuple[nx.Graph, pd.DataFrame, dict[int, NDArray[np.float64]]]:
+    """Link the cells of every frame.
 
-    graph = nx.Graph(channel=channel)
-    names = networks.add_cells(graph, cells, channel)
-    for (first, second), length in zip(edges, networks.lengths(points, edges), strict=True):
-        graph.add_edge(names[first], names[second], weight=float(length))
-    return graph
+    Parameters
+    ----------
+    cells : DataFrame
+        Kind `cells` or `tracks`; ``attrs["pixel_size"]`` in micrometre (z, y, x).
+    settings
+        Method and longest edge, see `link_frame`.
+
+    Returns
+    -------
+    graph : networkx.Graph
+        All frames; an edge's ``weight`` is its length in micrometre.
+    cells : DataFrame
+        The same rows with the measures of `networks.measure_nodes`.
+    lines : dict of frame to ndarray, shape (m, 2, 3)
+        End points (z, y, x) of the edges in pixels.
+    """
+    import networkx as nx
+    import pandas as pd
+
+    graph, lines = nx.Graph(channel=channel), {}
+    none = np.empty((0, 2 if flat else 3))
+    measures = [networks.measure_nodes(none, np.empty((0, 2), np.int64))]
+    cells = cells.sort_values(["frame", "label"], ignore_index=True)
+    for frame, rows in cells.groupby("frame"):
+        edges, points = link_frame(rows, cells.attrs["pixel_size"], flat=flat, **settings)
+        names = networks.add_cells(graph, rows, channel)
+        for (i, j), length in zip(edges, networks.lengths(points, edges), strict=True):
+            graph.add_edge(names[i], names[j], weight=float(length))
+        measures.append(networks.measure_nodes(points, edges))
+        lines[int(frame)] = rows[["z", "y", "x"]].to_numpy(np.float64)[edges]
+    if len(measures) > 1:
+        del measures[0]
+    places = pd.concat([pd.DataFrame(m) for m in measures], ignore_index=True)
+    measured = pd.concat([cells, places], axis=1)
+    measured.attrs.update(cells.attrs)
+    return graph, measured, lines
 
 
 def main(
@@ -101,51 +151,40 @@ def main(
     ] = False,
 ) -> None:
     """Neighbour network of the cells of one channel, and each cell's place in it."""
-    import networkx as nx
-    import pandas as pd
-
     if max_distance is not None and method is not Method.delaunay:
         raise UsageError("--max_distance is for --method delaunay only: leave one of them out")
-    if out_image is not None and image is None:
-        raise UsageError("--out-image needs --image, which gives the picture its size")
+    if image is None and (out_image is not None or base_image):
+        raise UsageError("a picture needs --image, which gives it its size")
     cells = tables.read_table(table, ("cells", "tracks"))
     layer = images.open_layer(image) if image is not None else None
     where = Region.parse(region, layer.shape if layer else ENDLESS)
-    if layer and where.shape[1:] != tuple(layer.shape[1:]):
+    if where.shape[1:] != tuple((layer.shape if layer else ENDLESS)[1:]):
         raise UsageError(f"region {where}: networks need whole frames; give only t=start:stop")
-    about = cells.attrs
-    cells = cells[cells["frame"].between(where.t[0], where.t[1] - 1)].reset_index(drop=True)
-    name = about.get("channel") or "cells"
-
-    measures, graphs, pictures = [networks.measure_nodes(np.empty((0, 2)), np.empty((0, 2), int))], [], {}
-    for frame, rows in cells.groupby("frame"):
-        edges, points = link_frame(rows, method, max_distance)
-        graphs.append(frame_network(rows, edges, points, name))
-        measures.append(networks.measure_nodes(points, edges))
-        pictures[frame] = rows[["z", "y", "x"]].to_numpy()[edges]
-    whole = nx.compose_all(graphs) if graphs else nx.Graph(channel=name)
-
+    flat = layer.shape[1] == 1 if layer else bool(cells["volume_um3"].isna().all())
+    graph, measured, lines = measure_networks(
+        cells[cells["frame"].between(where.t[0], where.t[1] - 1)],
+        cells.attrs.get("channel") or "cells",
+        flat=flat,
+        method=method,
+        max_distance=max_distance,
+    )
     if out_network is not None:
-        networks.write_graphml(out_network, whole)
+        networks.write_graphml(out_network, graph)
     if out_table is not None:
-        places = pd.concat([pd.DataFrame(m) for m in measures], ignore_index=True)
-        joined = pd.concat([cells, places], axis=1)
-        joined.attrs.update(about)
-        units = {c: c.rsplit("_", 1)[-1] for c in places if c.endswith("_um")}
-        tables.write_table(out_table, joined, about["kind"], units=units)
+        tables.write_table(out_table, measured, cells.attrs["kind"], units=UNITS)
     if out_image is not None and layer is not None:
-        data = np.stack([
-            draw_frame(layer, where.frame(t), pictures.get(t, ()), base_image=base_image)
-            for t in where.frames
-        ])  # fmt: skip
+        data = np.stack(
+            [
+                draw_frame(layer, where.frame(t), lines.get(t, ()), base_image=base_image)
+                for t in where.frames
+            ]
+        )
         images.write_part(out_image, data, region=where, like=layer, kind="image", channel=channel)
         if out_statistics is not None:
             statistics.write(out_statistics, data, where)
 
 
-def draw_frame(
-    layer: images.Layer, where: Region, lines: Any, *, base_image: bool
-) -> NDArray[Any]:
+def draw_frame(layer: images.Layer, where: Region, lines: Any, *, base_image: bool) -> NDArray[Any]:
     """Return the picture of one frame's network, shape (z, y, x)."""
     drawn = networks.draw_lines(where.shape[1:], lines)
     return networks.render(drawn, layer.read(where)[0] if base_image else None)

@@ -59,11 +59,8 @@ class Pairs:
     size: NDArray[np.float64]
 
     def __len__(self) -> int:
+        """Return the number of contacts."""
         return self.effector.size
-
-    def select(self, keep: NDArray[Any]) -> Pairs:
-        """Return the pairs where ``keep`` is true."""
-        return Pairs(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
 
 
 @dataclass(frozen=True)
@@ -183,7 +180,9 @@ def outline(index: NDArray[np.int32], count: int) -> Outline:
 
 def face_sizes(spacing: Sequence[float]) -> NDArray[np.float64]:
     """Return the length (3-D: area) in micrometre of a pixel face, by the axis it is normal to."""
-    sizes = [np.prod([s for i, s in enumerate(spacing) if i != axis]) for axis in range(len(spacing))]
+    sizes = [
+        np.prod([s for i, s in enumerate(spacing) if i != axis]) for axis in range(len(spacing))
+    ]
     return np.array(sizes, np.float64)
 
 

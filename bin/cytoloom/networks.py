@@ -60,9 +60,7 @@ def delaunay_pairs(points: Floats, *, max_distance: float | None = None) -> Inte
     distinct, first, copy_of = np.unique(points, axis=0, return_index=True, return_inverse=True)
     origin = first[copy_of.ravel()]
     twins = np.flatnonzero(origin != np.arange(len(points)))
-    edges = np.concatenate(
-        [first[_mesh(distinct)], np.stack([origin[twins], twins], axis=1)]
-    )
+    edges = np.concatenate([first[_mesh(distinct)], np.stack([origin[twins], twins], axis=1)])
     edges = np.unique(np.sort(edges, axis=1), axis=0).astype(np.int64)
     if max_distance is not None:
         edges = edges[lengths(points, edges) <= max_distance * (1 + _TOLERANCE)]
@@ -210,18 +208,16 @@ def node_id(frame: int, channel: str, label: int) -> str:
 
 def add_cells(graph: nx.Graph, cells: pd.DataFrame, channel: str) -> list[str]:
     """Add a node per row of a cells or tracks table; return the names in the order of rows."""
-    has_tracks = "track_id" in cells.columns
-    tracks = cells["track_id"] if has_tracks else [None] * len(cells)
+    tracks: list[int] = [0] * len(cells)
+    if "track_id" in cells.columns:
+        tracks = cells["track_id"].fillna(0).astype("int64").to_list()
+    columns = (cells[name].to_list() for name in ("frame", "label", "z_um", "y_um", "x_um"))
     names = []
-    for frame, label, z, y, x, track in zip(
-        cells["frame"], cells["label"], cells["z_um"], cells["y_um"], cells["x_um"], tracks,
-        strict=True,
-    ):  # fmt: skip
+    for frame, label, z, y, x, track in zip(*columns, tracks, strict=True):
         name = node_id(frame, channel, label)
-        place = {"z_um": float(z), "y_um": float(y), "x_um": float(x)}
-        known = {"track_id": int(track)} if track is not None and track == track else {}
+        known = {"track_id": track} if track else {}  # track ids start from 1
         graph.add_node(
-            name, frame=int(frame), channel=channel, label=int(label), **place, **known
+            name, frame=frame, channel=channel, label=label, z_um=z, y_um=y, x_um=x, **known
         )
         names.append(name)
     return names
