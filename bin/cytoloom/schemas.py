@@ -147,9 +147,125 @@ msd_um2         float   um2      mean squared displacement
 n               int64   -        number of pairs of points
 sd_um2          float?  um2      standard deviation of the squared displacements
 """,
+    "cell_state": """
+position        text    -        position
+frame           int32   frame    time index, from 0
+label           uint32  -        target, in its label image
+track_id        int64   -        its track
+live_signal     float?  -        its own mean intensity, scaled to 0..1 over the position
+death_signal    float?  -        mean intensity of the death channel in its outline, scaled to 0..1
+viability       float?  -        1 / (1 + mean of exp(-10 (live - 0.5)) and exp(-10 (0.5 - death)))
+cdi             float?  -        cell death index, death / (live + death)
+cdi_smoothed    float?  -        the same, missing frames interpolated, smoothed over time
+cdi_gradient    float?  1/frame  its change per frame
+alive           bool    -        before the frame of death
+live_counts     float?  counts   live signal before scaling
+death_counts    float?  counts   death signal before scaling
+""",
+    "deaths": """
+position        text    -        position
+target_track_id int64   -        track of the target
+first_frame     int32   frame    first frame in which it was found
+last_frame      int32   frame    last frame in which it was found
+frames          int32   frame    number of frames in which it was found
+died            bool    -        it is dead at the end of its track
+censored        bool    -        it was alive when last seen
+death_frame     int32?  frame    first frame at or over the threshold
+death_time      float?  frame    when the threshold was crossed, interpolated; null: at_start
+death_s         float?  s        the same
+kill_class      text    -        none, single, multi, after_contact, spontaneous or at_start
+killer_track_ids ids    -        effectors in contact at death
+n_killers       int32   -        number of effectors in contact at death, those without track too
+contact_frames  int32   frame    frames in contact with any effector
+first_contact_frame int32? frame first contact with any effector, up to death
+first_contact_s float?  s        the same
+contact_start_s float?  s        start of the killer's unbroken contact that led to death
+delay_s         float?  s        from the first contact to death
+""",
+    "killers": """
+position        text    -        position
+effector_track_id int64 -        track of the effector
+first_frame     int32   frame    first frame in which it was found
+last_frame      int32   frame    last frame in which it was found
+frames          int32   frame    number of frames in which it was found
+observed_s      float?  s        length of its track
+n_targets_contacted int32 -      target tracks that it touched
+contact_frames  int32   frame    frames in contact with any target
+kills           int32   -        targets that died in contact with it
+kill_credit     float   -        the same, a target with n killers counted as 1/n
+first_kill_s    float?  s        time of its first kill
+kills_per_hour  float?  1/h      kills / length of its track
+killing_capacity float? %        mean over the targets that it touched; see killing_capacity
+""",
+    "killing_capacity": """
+position        text    -        position
+effector_track_id int64 -        track of the effector
+target_track_id int64   -        track of the target
+start_frame     int32   frame    first contact of the two
+contact_frames  int32   frame    frames in contact
+window_frames   int32   frame    from the first contact to the end of the window or track
+cdi_start       float?  -        smoothed CDI of the target at first contact
+cdi_end         float?  -        smoothed CDI of the target at the end of the window
+delta_cdi       float?  -        difference
+killing_capacity float? %        max(0, difference / start); 0 below the noise floor
+killed          bool    -        the effector is a killer of the target
+""",
+    "survival": """
+position        text    -        position
+group           text    -        all; contacted (from first contact on) or not contacted (until then)
+time_frames     float   frame    time
+time_s          float?  s        time
+survival        float   -        probability to live beyond this time (Kaplan-Meier)
+lower95         float   -        lower bound of the pointwise 95 % band (log-log)
+upper95         float   -        upper bound
+at_risk         int32   -        targets under observation just before this time
+events          int32   -        deaths at this time
+""",
+    "killing_summary": """
+position        text    -        position
+targets         int32   -        target tracks
+left_out_short  int32   -        left out: found in too few frames
+left_out_large  int32   -        left out: the largest by mean area
+untracked_cells int64   -        target cells without a track, left out
+analysed        int32   -        target tracks analysed
+dead_at_start   int32   -        of these: dead when first seen
+deaths          int32   -        of these: died under observation
+killed_single   int32   -        of the deaths: one effector in contact
+killed_multi    int32   -        of the deaths: several effectors in contact
+died_after_contact int32 -       of the deaths: contact before, none at death
+died_spontaneous int32  -        of the deaths: no contact
+censored        int32   -        alive when last seen
+effectors       int32   -        effector tracks
+effectors_that_killed int32 -    of these: killed at least one target
+median_survival_s float? s       time at which the survival of all targets falls to 0.5
+logrank_p       float?  -        contacted against not contacted (Mantel-Byar)
+live_low        float?  counts   live signal that became 0
+live_high       float?  counts   live signal that became 1
+death_low       float?  counts   death signal that became 0
+death_high      float?  counts   death signal that became 1
+""",
+    "death_thresholds": """
+position        text    -        position
+death_threshold float   -        smoothed CDI at which a target counts as dead
+analysed        int32   -        target tracks analysed
+dead_at_start   int32   -        of these: dead when first seen
+deaths          int32   -        of these: died under observation
+killed_single   int32   -        of the deaths: one effector in contact
+killed_multi    int32   -        of the deaths: several effectors in contact
+died_after_contact int32 -       of the deaths: contact before, none at death
+died_spontaneous int32  -        of the deaths: no contact
+mean_death_s    float?  s        mean time of death
+""",
 }
 
 KEYS = {
+    "cell_state": ("position", "frame", "label"),
+    "deaths": ("position", "target_track_id"),
+    "killers": ("position", "effector_track_id"),
+    "killing_capacity": ("position", "effector_track_id", "target_track_id"),
+    "survival": ("position", "group", "time_frames"),
+    "killing_summary": ("position",),
+    "death_thresholds": ("position", "death_threshold"),
     "cells": ("position", "frame", "label", "channel"),
     "tracks": ("position", "frame", "label", "channel"),
     "edges": ("position", "frame", "label", "next_frame", "next_label"),
