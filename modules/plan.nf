@@ -1,0 +1,301 @@
+/*
+ * The plan: parameters checked, bin/plan_pipeline.py run, its jobs arranged for the graph.
+ * Functions only.
+ *
+ * A job, as a process sees it, holds only what its result depends on, because Nextflow hashes
+ * it. What must not be hashed (processors, memory, queue, published names) is looked up by the
+ * job's id in tables kept in System.properties: the one store that scripts, modules and
+ * config closures share in every Nextflow version, in both of its parsers.
+ */
+
+// ---- Parameters
+
+def declared_parameters() {
+    def schema = new groovy.json.JsonSlurper().parse(file("${projectDir}/nextflow_schema.json").toFile())
+    return schema['$defs'].values().inject([:]) { all, group -> all + group.properties }
+}
+
+/** Print the usage and end, or end with one line for each parameter that is unknown or missing. */
+def check_parameters() {
+    def declared = declared_parameters()
+    if (params.help) {
+        def usage = declared.findAll { _name, about -> !about.hidden }.collect { name, about ->
+            def standard = about.containsKey('default') ? " [${about.default}]" : ''
+            "  --${name.padRight(16)} ${about.description}${standard}"
+        }
+        println((['usage: nextflow run main.nf --pipeline p.yaml --outdir results [-profile …] [-resume]', ''] + usage).join('\n'))
+        System.exit(0)
+    }
+    // A parameter with a dash is held twice by Nextflow, as typed and in camel case.
+    def unknown = params.keySet().findAll { name -> !declared.containsKey(name) }.groupBy { name -> plain_name(name) }.values()
+    def lines = unknown.collect { names ->
+        def near = declared.keySet().min { name -> distance(plain_name(name), plain_name(names[0])) }
+        "unknown parameter --${names[0]}; did you mean --${near}? (--help lists all)"
+    }
+    if (!params.pipeline && !params.plan) lines << 'no pipeline given: add --pipeline FILE.yaml'
+    if (lines) stop(2, lines.join('\n'))
+}
+
+def plain_name(name) {
+    return name.toLowerCase().replaceAll('[-_]', '')
+}
+
+/** Levenshtein's distance: how many letters to insert, delete or change. */
+def distance(first, second) {
+    def start = (0..second.size()).toList()
+    return first.toList().inject(start) { above, letter ->
+        second.toList().withIndex().inject([above[0] + 1]) { row, item ->
+            def (other, i) = item
+            row + [[row[i] + 1, above[i + 1] + 1, above[i] + (letter == other ? 0 : 1)].min()]
+        }
+    }.last()
+}
+
+/** End the run with a message and nothing else. */
+def stop(code, message) {
+    System.err.println("cytoloom: ${message}".replace('\n', '\ncytoloom: '))
+    System.err.flush()
+    System.exit(code)
+}
+
+// ---- Environments
+
+def cache_folder() {
+    def env = System.getenv()
+    return env.CYTOLOOM_CACHE ?: "${env.XDG_CACHE_HOME ?: env.HOME + '/.cache'}/cytoloom"
+}
+
+def environments_folder() {
+    return params.envs ? file(params.envs).toString() : "${cache_folder()}/envs"
+}
+
+/** Folder name of a family's environment: it changes with the lock file. */
+def environment_of(family) {
+    def lock = file("${projectDir}/containers/${family}/requirements.lock")
+    return lock.exists() ? "${family}-${lock.bytes.digest('SHA-256').take(12)}" : family
+}
+
+def missing_environment(environment) {
+    def family = environment.replaceAll('-[0-9a-f]{12}$', '')
+    return workflow.containerEngine
+        ? "image '${environment}.sif' is missing: run ./cytoloom images ${family}"
+        : "environment '${family}' is missing: run ./cytoloom setup ${family}"
+}
+
+// ---- The plan
+
+/** Run the plan's program, or read the plan that --plan names. Ends the run when it fails. */
+def make_plan() {
+    def path = params.plan ? file(params.plan) : run_planner()
+    if (!path.exists()) stop(66, "no plan: ${path}")
+    def plan = new groovy.json.JsonSlurper().parseText(path.text)
+    file("${params.outdir}/pipeline_info").mkdirs()
+    path.copyTo("${params.outdir}/pipeline_info/plan.json")
+    return plan
+}
+
+def run_planner() {
+    def folder = "${environments_folder()}/${environment_of('core')}"
+    if (!file("${folder}/bin/python").exists()) stop(66, "environment 'core' is missing: run ./cytoloom setup core")
+    def path = file("${workDir}/plan-${workflow.sessionId}.json")
+    path.parent.mkdirs()
+    def command = ["${folder}/bin/python", "${projectDir}/bin/plan_pipeline.py", '--pipeline', params.pipeline, '--outdir', params.outdir, '--out', path]
+    ['resources', 'assume_shape'].each { name -> if (params[name]) command += ["--${name}", params[name]] }
+    ['dry_run', 'verify_inputs'].each { name -> if (params[name]) command << "--${name}" }
+    def builder = new ProcessBuilder(command.collect { word -> word.toString() }).inheritIO()
+    builder.environment().put('PYTHONDONTWRITEBYTECODE', '1')
+    builder.environment().keySet().removeAll(['PYTHONPATH', 'PYTHONHOME'])
+    def code = builder.start().waitFor()
+    if (code || params.dry_run) System.exit(code)
+    return path
+}
+
+/**
+ * Arrange the plan's jobs as slot -> stage -> tool -> [job] and fill the tables.
+ *
+ * Steps share a slot only where they share no tool, so that all tasks of a process have one
+ * step's resources (a SLURM array needs that) and its input ends with that step.
+ */
+def slots_of(plan) {
+    def slots = [:]
+    def made = new HashSet()
+    def known = [:]
+    plan.steps.each { step ->
+        def tools = tools_of(step)
+        def slot = free_slot(slots, step, tools.keySet())
+        tools.each { tool, planned ->
+            def jobs = planned.jobs.collect { job -> task_of(job) }
+            def resources = step.resources ? step.resources[planned.phase] : null
+            jobs.eachWithIndex { job, i ->
+                if (known.containsKey(job.id)) stop(70, "plan: two jobs are named '${job.id}'")
+                known[job.id] = [resources: resources ?: [:], publish: planned.jobs[i].publish ?: step.publish ?: [:]]
+                job.inputs.each { name -> if (!made.contains(name)) stop(70, "plan: '${job.id}' needs ${name}, which nothing before it makes") }
+            }
+            jobs.each { job ->
+                job.outputs.each { name -> if (!made.add(name)) stop(70, "plan: ${name} is made twice, by '${job.id}' too") }
+            }
+            slots.get(slot, [:]).get(step.stage, [:])[tool] = jobs
+        }
+    }
+    share(known)
+    check_environments(slots)
+    return slots
+}
+
+/** The phases of a step in order, as tool -> [phase, jobs]. */
+def tools_of(step) {
+    def merge = [tabulation: 'MERGE_TABLES'].get(step.stage, 'MERGE_PARTS')
+    def tools = [core: step.tool, number: 'NUMBER', stitch: 'STITCH', merge: merge, relabel: 'RELABEL']
+    def strange = step.phases.keySet() - tools.keySet()
+    if (strange) stop(70, "plan: step '${step.tag}' has unknown phases ${strange.join(', ')}")
+    return tools.findAll { phase, _tool -> step.phases[phase] }.collectEntries { phase, tool ->
+        [tool, [phase: phase, jobs: step.phases[phase]]]
+    }
+}
+
+/** A slot from the tag alone, or the next where another step has taken one of the tools. */
+def free_slot(slots, step, tools) {
+    def most = 32
+    def first = Math.floorMod(step.tag.toString().hashCode(), most)
+    def slot = (0..<most).collect { i -> (first + i) % most + 1 }.find { i ->
+        !tools.any { tool -> slots[i] && slots[i][step.stage] && slots[i][step.stage][tool] }
+    }
+    if (!slot) stop(65, "step '${step.tag}': more than ${most} steps use ${tools.join(' or ')}; split the pipeline into two")
+    return slot
+}
+
+/** What a task's result depends on, always in the same order: this is what Nextflow hashes. */
+def task_of(job) {
+    return [
+        id: job.id, command: job.command, code: job.code ?: '', inputs: job.inputs, outputs: job.outputs,
+        environment: job.environment ?: (job.family ? environment_of(job.family) : ''),
+    ]
+}
+
+def share(known) {
+    def properties = System.getProperties()
+    properties.put('cytoloom.jobs', known)
+    properties.put('cytoloom.publish_mode', publish_mode())
+    // For conf/: the plan's value for a task, or another where it gives none.
+    properties.put('cytoloom.resource', { task, name, otherwise ->
+        def value = known[task.tag] ? known[task.tag].resources[name] : null
+        value == null ? otherwise : value
+    })
+}
+
+def check_environments(slots) {
+    if (workflow.stubRun) return
+    def used = slots.values()*.values().flatten()*.values().flatten()*.environment.findAll().toSet()
+    def missing = used.sort().findAll { name -> !file(workflow.containerEngine ? image_file(name) : "${environments_folder()}/${name}").exists() }
+    if (missing) stop(66, missing.collect { name -> missing_environment(name) }.join('\n'))
+}
+
+/**
+ * Results are hard links of files in the work folder: whole at once, no second copy on the
+ * disk, and no harm when the work folder goes. Mode 'link' links a folder (an OME-Zarr) file
+ * by file. Between two file systems links cannot be: then they are copies.
+ */
+def publish_mode() {
+    if (params.publish_mode) return params.publish_mode
+    def from = file("${workDir}/.link-${workflow.sessionId}")
+    def to = file("${params.outdir}/.link-${workflow.sessionId}")
+    from.text = ''
+    def mode = 'link'
+    try {
+        java.nio.file.Files.deleteIfExists(to)
+        java.nio.file.Files.createLink(to, from)
+    }
+    catch (Exception _e) {
+        mode = 'copy'
+        System.err.println("cytoloom: ${params.outdir} cannot hold hard links of files in ${workDir}: results are copied")
+    }
+    java.nio.file.Files.deleteIfExists(to)
+    java.nio.file.Files.deleteIfExists(from)
+    return mode
+}
+
+// ---- The stream
+
+/** Tasks of the jobs that need no files: [job, [path]]. */
+def first_tasks(jobs) {
+    return jobs.findAll { job -> !job.inputs }.collect { job -> [job, []] }
+}
+
+/**
+ * A closure that takes the next file of the stream and gives the tasks which it completes.
+ * Their paths are sorted by name: the order of arrival must not change the hash of a task.
+ */
+def next_tasks(jobs) {
+    def found = jobs.collectEntries { job -> [job.id, []] }
+    def readers = [:]
+    jobs.each { job -> job.inputs.each { name -> readers.get(name, []) << job } }
+    return { path ->
+        (readers.remove(path.name) ?: []).findAll { job ->
+            found[job.id] << path
+            found[job.id].size() == job.inputs.size()
+        }.collect { job -> [job, found.remove(job.id).sort { one -> one.name }] }
+    }
+}
+
+// ---- A task's script
+
+def quote(text) {
+    return "'" + text.toString().replace("'", "'\\''") + "'"
+}
+
+def image_file(environment) {
+    return "${params.images ? file(params.images) : cache_folder() + '/images'}/${environment}.sif"
+}
+
+def image(job) {
+    return workflow.containerEngine && job.environment ? image_file(job.environment) : null
+}
+
+/**
+ * The job's command with its programs on the PATH and its files checked. All of it is in the
+ * script, so that `.command.sh` can be run again by hand. A planned file that is not there is
+ * an error of this task: later ones would wait for it.
+ */
+def script_of(job, task) {
+    def folder = "${environments_folder()}/${job.environment}"
+    def own = job.environment && !task.container
+    def paths = (own ? ["${folder}/bin"] : []) + ["${projectDir}/bin"]
+    def threads = ['CYTOLOOM_CORES', 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMEXPR_NUM_THREADS']
+    return [
+        own ? "[ -d ${quote(folder)} ] || { echo ${quote(missing_environment(job.environment))} >&2; exit 66; }" : ':',
+        "export PATH=${paths.collect { path -> quote(path) }.join(':')}:\"\$PATH\" PYTHONDONTWRITEBYTECODE=1 PYTHONNOUSERSITE=1",
+        'unset PYTHONPATH PYTHONHOME',
+        "export ${threads.collect { name -> "${name}=${task.cpus}" }.join(' ')}",
+        'rm -rf out && mkdir out',
+        job.command,
+        "for name in ${quoted(job.outputs)}; do [ -e \"out/\$name\" ] || { echo ${quote(job.id)}\": did not make \$name\" >&2; exit 70; }; done",
+    ].join('\n')
+}
+
+def stub_of(job) {
+    return "rm -rf out && mkdir out && cd out && touch ${quoted(job.outputs)}"
+}
+
+def quoted(names) {
+    return names.collect { name -> quote(name) }.join(' ')
+}
+
+/** Where below outdir a file goes, or null where it is not a result. */
+def published(job, name) {
+    return System.properties['cytoloom.jobs'][job.id].publish[name - 'out/']
+}
+
+// ---- The end
+
+/** After a failure, in few words: which task, what it said, and where its folder is. */
+def summarise() {
+    def report = workflow.errorReport
+    if (workflow.success || !report) return
+    def task = (report =~ /(?s)process > '[^']*? \((.*?)\)'\n/)
+    def folder = (report =~ /Work dir:\s+(\S.*)/)
+    if (!task.find() || !folder.find()) return
+    def errors = file("${folder.group(1)}/.command.err")
+    def said = errors.exists() ? errors.readLines().findAll { line -> line.trim() } : []
+    System.err.println("cytoloom: failed: ${task.group(1)}: ${said ? said.last() : 'no message'}")
+    System.err.println("cytoloom: its folder: ${folder.group(1)} (bash .command.sh runs it again)")
+}

@@ -1,0 +1,22 @@
+/*
+ * Tables and labels into tables and networks.
+ */
+include { image; script_of; stub_of } from '../plan'
+
+process ANALYSE {
+    tag "${job.id}"
+    label 'process_low'
+    container { image(job) }
+
+    input:
+    tuple val(job), path(inputs, stageAs: 'in/*')
+
+    output:
+    path 'out/*', emit: made, topic: made
+
+    script:
+    script_of(job, task)
+
+    stub:
+    stub_of(job)
+}

@@ -1,0 +1,23 @@
+/*
+ * A new method is an include and a call here: Nextflow resolves both by name before the run,
+ * so neither can come from a list. Order does not matter, jobs start by their files.
+ */
+include { SEGMENT as STARDIST } from './segment'
+include { SEGMENT as THRESHOLD } from './segment'
+include { SEGMENT as IMAGE_TO_LABEL } from './segment'
+include { SEGMENT as REFINE } from './segment'
+include { NUMBER } from './number'
+include { STITCH } from './stitch'
+
+workflow SEGMENTATION {
+    take:
+    tasks // Map: tool -> channel of [job, [path]]
+
+    main:
+    if (tasks.STARDIST) STARDIST(tasks.remove('STARDIST'))
+    if (tasks.THRESHOLD) THRESHOLD(tasks.remove('THRESHOLD'))
+    if (tasks.IMAGE_TO_LABEL) IMAGE_TO_LABEL(tasks.remove('IMAGE_TO_LABEL'))
+    if (tasks.REFINE) REFINE(tasks.remove('REFINE'))
+    if (tasks.NUMBER) NUMBER(tasks.remove('NUMBER'))
+    if (tasks.STITCH) STITCH(tasks.remove('STITCH'))
+}

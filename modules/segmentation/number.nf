@@ -1,0 +1,22 @@
+/*
+ * Objects of all patches into their final numbers.
+ */
+include { image; script_of; stub_of } from '../plan'
+
+process NUMBER {
+    tag "${job.id}"
+    label 'process_single'
+    container { image(job) }
+
+    input:
+    tuple val(job), path(inputs, stageAs: 'in/*')
+
+    output:
+    path 'out/*', emit: made, topic: made
+
+    script:
+    script_of(job, task)
+
+    stub:
+    stub_of(job)
+}

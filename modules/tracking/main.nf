@@ -1,0 +1,17 @@
+/*
+ * A new method is an include and a call here: Nextflow resolves both by name before the run,
+ * so neither can come from a list. Order does not matter, jobs start by their files.
+ */
+include { TRACK as TRACKPY } from './track'
+include { TRACK as LAPTRACK } from './track'
+include { RELABEL } from './relabel'
+
+workflow TRACKING {
+    take:
+    tasks // Map: tool -> channel of [job, [path]]
+
+    main:
+    if (tasks.TRACKPY) TRACKPY(tasks.remove('TRACKPY'))
+    if (tasks.LAPTRACK) LAPTRACK(tasks.remove('LAPTRACK'))
+    if (tasks.RELABEL) RELABEL(tasks.remove('RELABEL'))
+}

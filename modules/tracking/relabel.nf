@@ -1,0 +1,22 @@
+/*
+ * Labels numbered by frame into labels numbered by track.
+ */
+include { image; script_of; stub_of } from '../plan'
+
+process RELABEL {
+    tag "${job.id}"
+    label 'process_low'
+    container { image(job) }
+
+    input:
+    tuple val(job), path(inputs, stageAs: 'in/*')
+
+    output:
+    path 'out/*', emit: made, topic: made
+
+    script:
+    script_of(job, task)
+
+    stub:
+    stub_of(job)
+}
