@@ -16,8 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from cytoloom.errors import BadData
 from cytoloom.files import find, writing
@@ -91,10 +93,13 @@ def from_columns(
 ) -> pa.Table:
     """Return columns of equal length as an Arrow table with the schema and key order of ``kind``.
 
-    As `write_table`, without pandas: ``about`` takes the place of ``DataFrame.attrs``.
+    As `write_table`, but ``about`` takes the place of ``DataFrame.attrs``, and a text as a
+    column stands for a column of that text. Where the columns are numpy arrays of the declared
+    types, pandas, which takes a second to import, is not needed.
     """
     schema = SCHEMAS[kind]
-    rows = len(next(iter(columns.values()), ()))
+    rows = next((len(values) for values in columns.values() if not isinstance(values, str)), 0)
+    columns = {k: _repeat(v, rows) if isinstance(v, str) else v for k, v in columns.items()}
     arrays, fields = [], []
     for field in schema:
         if field.name in columns:
@@ -122,7 +127,27 @@ def from_columns(
     return table.sort_by([(k, "ascending") for k in KEYS[kind]]) if KEYS[kind] else table
 
 
+def _repeat(text: str, rows: int) -> pa.Array:
+    letters = text.encode()
+    ends = np.arange(rows + 1, dtype=np.int32) * np.int32(len(letters))
+    return pa.StringArray.from_buffers(rows, pa.py_buffer(ends), pa.py_buffer(letters * rows))
+
+
+def _from_numpy(values: NDArray[Any], type_: pa.DataType) -> pa.Array:
+    """Return numbers of exactly the Arrow type as an array; NaN becomes null."""
+    valid = None
+    if values.dtype.kind == "f" and (broken := np.isnan(values)).any():
+        valid = pa.py_buffer(np.packbits(~broken, bitorder="little"))
+    buffers = [valid, pa.py_buffer(np.ascontiguousarray(values))]
+    return pa.Array.from_buffers(type_, values.size, buffers)
+
+
 def _convert(column: Any, field: pa.Field, kind: str) -> pa.Array:
+    if isinstance(column, pa.Array) and column.type == field.type:
+        return column
+    if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
+        if pa.from_numpy_dtype(column.dtype) == field.type:
+            return _from_numpy(column, field.type)
     try:
         values = pa.array(column, type=field.type, from_pandas=True)
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:

@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""label_to_sparse: one row per object of a label image, with its shape and intensities."""
+
+import numpy as np
+
+from cytoloom import cli, images, labels, measure, tables
+from cytoloom.errors import BadData
+from cytoloom.regions import Region
+
+
+def check_pair(image, label):
+    """Raise BadData unless the image and the label layer are of one shape and position."""
+    if image.shape != label.shape:
+        raise BadData(
+            f"image {image.channel!r} is {_shape(image)} and label image {label.channel!r} is "
+            f"{_shape(label)}: they must have the same shape; check `image_label_pair`"
+        )
+    if image.position != label.position:
+        raise BadData(
+            f"image {image.channel!r} is of position {image.position!r} and label image "
+            f"{label.channel!r} of {label.position!r}: measure a pair of one position"
+        )
+
+
+def _shape(layer):
+    return " x ".join(f"{axis}={n}" for axis, n in zip("tzyx", layer.shape, strict=True))
+
+
+def measure_owned(image, label, box):
+    """Measure the objects of one frame whose first pixel in raster order lies in ``box``.
+
+    Parameters
+    ----------
+    image, label : Layer
+    box : Region
+        One frame.
+
+    Returns
+    -------
+    dict of columns, empty where there is no object
+    """
+    numbers, read = labels.read_whole_objects(label, box)
+    inside = tuple(
+        (low - start, high - start)
+        for (low, high), (start, _) in zip(box.spans[1:], read.spans[1:], strict=True)
+    )
+    columns = measure.measure(
+        numbers[0],
+        image.read(read)[0] if numbers.any() else numbers[0],
+        pixel_size=label.pixel_size,
+        volume=label.shape[1] > 1,
+        origin=[start for start, _ in read.spans[1:]],
+        inside=inside,
+    )
+    if columns:
+        columns["frame"] = np.full(columns["label"].size, box.t[0], np.int32)
+    return columns
+
+
+def main(
+    image: cli.Image,
+    label: cli.Label,
+    out_cells: cli.OutTable,
+    region: cli.RegionText = None,
+) -> None:
+    """Measure the objects of a label image on an image (columns: docs/columns.md).
+
+    An object belongs to the region that holds its first pixel in raster order, and is
+    measured whole, so the rows of all regions together do not depend on how the layer
+    was cut. A frame without objects gives no row.
+    """
+    outlines = images.open_layer(label, kind="label")
+    measured = images.open_layer(image, kind="image")
+    check_pair(measured, outlines)
+    box = Region.parse(region, outlines.shape)
+    found = []
+    for frame in cli.progress(box.frames, "frames"):
+        columns = measure_owned(measured, outlines, box.frame(frame))
+        if columns:
+            found.append(columns)
+    table = {name: np.concatenate([c[name] for c in found]) for name in found[0]} if found else {}
+    table |= {
+        "position": outlines.position,
+        "channel": measured.channel,
+        "label_channel": outlines.channel,
+    }
+    about = tables.describe(measured)
+    tables.write_arrow(out_cells, tables.from_columns(table, "cells", about=about))
+
+
+if __name__ == "__main__":
+    cli.run(main)
