@@ -1,0 +1,1 @@
+"""Writers and readers of other programs' track formats; nothing here knows a stage."""
