@@ -43,14 +43,6 @@ class Method(StrEnum):
     distance = "distance"
 
 
-class Backend(StrEnum):
-    """pyCyto's ways to run in parallel."""
-
-    NATIVE = "NATIVE"
-    MPI = "MPI"
-    PATHOS = "PATHOS"
-
-
 @dataclass(frozen=True)
 class Rule:
     """What counts as a contact, and on what grid.
@@ -64,7 +56,7 @@ class Rule:
     channels
         Names of the effector and the target label image.
     same
-        Whether both are the same cells.
+        Whether both are of the same label image; a cell is then no partner of itself.
     """
 
     reach: float | None
@@ -101,19 +93,25 @@ def measure_frame(
         (numbers parted by blanks), closest_distance_um.
     """
     flat = labels[0].shape[0] == 1
+    own = numbers_among(*cells) if rule.same else None
     frames = [number_frame(*each) for each in zip(labels, cells, rule.channels, strict=True)]
     pairs = contacts.find_contacts(
         *((index[0] if flat else index) for index in frames),
         (len(cells[0]), len(cells[1])),
         rule.pixel_size[1:] if flat else rule.pixel_size,
         reach=rule.reach,
-        same=rule.same,
+        own=own,
     )
     found = contact_table(pairs, cells, rule.channels, flat=flat)
-    closest = contacts.closest_distances(
-        *(c[CENTROID_UM].to_numpy() for c in cells), same=rule.same
-    )
+    closest = contacts.closest_distances(*(c[CENTROID_UM].to_numpy() for c in cells), own=own)
     return found, with_contacts(cells[0], found, pairs, closest)
+
+
+def numbers_among(effectors: pd.DataFrame, targets: pd.DataFrame) -> NDArray[np.int64]:
+    """Return the row number of each effector among the targets, from 1; 0 where it is none."""
+    import pandas as pd
+
+    return pd.Index(targets["label"]).get_indexer(effectors["label"]) + 1
 
 
 def number_frame(image: NDArray[Any], cells: pd.DataFrame, channel: str) -> NDArray[np.int32]:
@@ -169,8 +167,7 @@ def with_contacts(
         values = found[f"target_{name}"]
         known = values.astype("string").where(values.notna(), "").to_list()
         lists[name] = [
-            " ".join(filter(None, known[start:stop]))
-            for start, stop in pairwise(bounds)
+            " ".join(filter(None, known[start:stop])) for start, stop in pairwise(bounds)
         ]
     return effectors.assign(
         contact=count > 0,
@@ -229,6 +226,7 @@ def main(
     table: cli.Tables,
     out_contacts: cli.OutTable,
     image: cli.Images = None,  # type: ignore[assignment]
+    out_contact_events: cli.OutTable = None,  # type: ignore[assignment]
     out_table: cli.OutTable = None,  # type: ignore[assignment]
     out_image: cli.OutImage = None,  # type: ignore[assignment]
     out_network: cli.OutNetwork = None,
@@ -250,14 +248,15 @@ def main(
     base_image: Annotated[
         bool, typer.Option(help="draw the lines over the effectors' image, not over black")
     ] = False,
-    threads: Annotated[int, typer.Option(min=1, help="frames measured at once")] = 1,
-    parallel_backend: Annotated[
-        Backend,
-        typer.Option(help="accepted from pyCyto; frames are spread by the plan and --threads"),
-    ] = Backend.NATIVE,
+    max_gap: Annotated[
+        int, typer.Option(min=0, help="frames without contact that one contact event may bridge")
+    ] = 0,
 ) -> None:
-    """Contacts between effectors and targets: labels and tables of two channels, in this order."""
-    del parallel_backend
+    """Contacts between effectors and targets: labels and tables of two channels, in this order.
+
+    Events are of the frames of this task alone; a fanned-out run joins its tasks' contacts
+    by analyse_contact_merge.py.
+    """
     layers, cells = _open(label, table)
     where = _whole_frames(region, layers[0])
     rule = Rule(
@@ -268,9 +267,10 @@ def main(
     )
     if rule.same and rule.reach is None:
         log.warning(
-            "effectors and targets are the same labels: none overlaps another; use --distance"
+            "effectors and targets are of the same label image, where no cell overlaps another: "
+            "give --distance to find contacts"
         )
-    base = _base(image) if base_image else None
+    base = _base(image, layers[0]) if base_image else None
     cells = [c[c["frame"].between(where.t[0], where.t[1] - 1)] for c in cells]
     by_frame = [dict(iter(c.groupby("frame"))) for c in cells]
 
@@ -278,11 +278,14 @@ def main(
         rows = [found.get(frame, c.iloc[:0]) for found, c in zip(by_frame, cells, strict=True)]
         return measure_frame([a.read(where.frame(frame))[0] for a in layers], rows, rule)
 
-    with ThreadPoolExecutor(max(threads, cores)) as pool:
+    with ThreadPoolExecutor(cores) as pool:
         measured = list(cli.progress(pool.map(one, where.frames), "contacts", len(where.frames)))
     found, effectors = (_join(each, cells[0]) for each in zip(*measured, strict=True))
 
     tables.write_table(out_contacts, found, "contacts")
+    if out_contact_events is not None:
+        events = contacts.contact_events(found, max_gap=max_gap)
+        tables.write_table(out_contact_events, events, "contact_events")
     if out_table is not None:
         tables.write_table(out_table, effectors, cells[0].attrs["kind"], units=UNITS)
     if out_network is not None:
@@ -325,10 +328,16 @@ def _whole_frames(region: str | None, layer: images.Layer) -> Region:
     return where
 
 
-def _base(image: list[str] | None) -> images.Layer:
+def _base(image: list[str] | None, like: images.Layer) -> images.Layer:
     if not image:
         raise UsageError("--base_image needs the effectors' image: give --image")
-    return images.open_layer(image[0], kind="image")
+    base = images.open_layer(image[0], kind="image")
+    if base.shape != like.shape:
+        raise BadData(
+            f"image of {base.channel} has the shape (t, z, y, x) {base.shape}, the labels of "
+            f"{like.channel} have {like.shape}; they must be of one movie"
+        )
+    return base
 
 
 def _join(parts: Sequence[pd.DataFrame], like: pd.DataFrame) -> pd.DataFrame:

@@ -3,8 +3,8 @@
 
 Reads all parts of the contacts that `analyse_contact.py` wrote and makes one event of
 the contacts of one effector track and one target track in following frames. Cells
-without a track take part in no event. The parts of the contacts, of the effectors'
-table and of the network can be joined into one file each.
+without a track take part in no event. The parts of the contacts and of the effectors'
+table can be joined into one file each.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from cytoloom import cli, networks, tables
+from cytoloom import cli, tables
 from cytoloom.contacts import contact_events
 
 log = logging.getLogger("cytoloom")
@@ -24,10 +24,8 @@ def main(
     contacts: cli.InputFile,
     out_contact_events: cli.OutTable,
     table: cli.Table = None,  # type: ignore[assignment]
-    network: cli.InputFile = None,  # type: ignore[assignment]
     out_contacts: cli.OutTable = None,  # type: ignore[assignment]
     out_table: cli.OutTable = None,  # type: ignore[assignment]
-    out_network: cli.OutNetwork = None,
     max_gap: Annotated[
         int, typer.Option(min=0, help="frames without contact that one event may bridge")
     ] = 0,
@@ -50,8 +48,6 @@ def main(
         cells = tables.read_table(table, ("cells", "tracks"))
         units = {"closest_distance_um": "um"}
         tables.write_table(out_table, cells, cells.attrs["kind"], units=units)
-    if network is not None and out_network is not None:
-        networks.write_graphml(out_network, networks.read_graphml(network))
 
 
 if __name__ == "__main__":

@@ -102,14 +102,19 @@ class Outline:
         first = self.starts[:-1]
         return np.minimum.reduceat(self.centre, first), np.maximum.reduceat(self.centre, first)
 
-    def surface(self, faces: Integers) -> Integers:
-        """Return the distinct lattice points of some faces: corners, edge and face centres."""
-        points = []
-        for axis in range(self.centre.shape[1]):
-            chosen = self.centre[faces[self.axis[faces] == axis]]
-            around = [(0,) if other == axis else (-1, 0, 1) for other in range(chosen.shape[1])]
-            points += [chosen + np.array(step) for step in product(*around)]
-        return _distinct_rows(np.concatenate(points))
+    def points(self, faces: Integers) -> Integers:
+        """Return the lattice points of faces: corners, edge centres and, in the middle, the centre.
+
+        Returns
+        -------
+        ndarray of int64, shape (F, 3 in 2-D or 9 in 3-D, ndim), in half pixels
+        """
+        ndim = self.centre.shape[1]
+        around = [
+            list(product(*([0] if axis == normal else [-1, 0, 1] for axis in range(ndim))))
+            for normal in range(ndim)
+        ]
+        return self.centre[faces][:, np.newaxis] + np.array(around)[self.axis[faces]]
 
 
 def number_objects(image: NDArray[Any], labels: NDArray[Any], *, where: str) -> NDArray[np.int32]:
@@ -193,7 +198,7 @@ def find_contacts(
     spacing: Sequence[float],
     *,
     reach: float | None = None,
-    same: bool = False,
+    own: Integers | None = None,
 ) -> Pairs:
     """Return the pairs of one frame that are in contact.
 
@@ -207,8 +212,9 @@ def find_contacts(
         Pixel size in micrometre along the axes of the images.
     reach : float, optional
         Largest gap in micrometre. None: only pairs that share a pixel, whatever touches.
-    same : bool
-        Whether both are the same layer: then an object is no partner of itself.
+    own : ndarray of int64, shape (n,), optional
+        Where both are of the same layer: the number of each effector among the targets, or
+        0; a cell is no partner of itself.
 
     Returns
     -------
@@ -216,16 +222,17 @@ def find_contacts(
     """
     stride = counts[1] + 1
     shared, pixels = _overlapping(effectors, targets, stride)
-    if same:
-        apart = shared // stride != shared % stride
-        shared, pixels = shared[apart], pixels[apart]
+    if own is None:
+        own = np.zeros(counts[0], np.int64)
+    apart = own[shared // stride - 1] != shared % stride
+    shared, pixels = shared[apart], pixels[apart]
     border = outline(effectors, counts[0])
     direct = _faces_at(border, targets, stride)
     if reach is None:
         keys, gaps = shared, np.zeros(shared.size)
         faces = direct[np.isin(direct[:, 0], shared)]
     else:
-        keys, gaps, near = _within(border, outline(targets, counts[1]), spacing, reach, same)
+        keys, gaps, near = _within(border, outline(targets, counts[1]), spacing, reach, own)
         inner = np.setdiff1d(shared, keys)
         keys, gaps = np.append(keys, inner), np.append(gaps, np.zeros(inner.size))
         gaps[np.isin(keys, shared)] = 0
@@ -264,7 +271,7 @@ def _faces_at(border: Outline, targets: NDArray[np.int32], stride: int) -> Integ
 
 
 def _within(
-    border: Outline, other: Outline, spacing: Sequence[float], reach: float, same: bool
+    border: Outline, other: Outline, spacing: Sequence[float], reach: float, own: Integers
 ) -> tuple[Integers, NDArray[np.float64], Integers]:
     """Return keys and gaps of pairs whose outlines are within reach, and their (key, face)."""
     from scipy.spatial import cKDTree
@@ -273,32 +280,30 @@ def _within(
     limit = reach * (1 + _TOLERANCE) + _TOLERANCE * float(half.min())
     stride = other.count + 1
     keys, gaps, faces = [np.empty(0, np.int64)], [np.empty(0)], [np.empty((0, 2), np.int64)]
-    for target, candidates in _neighbours(border, other, half, limit, same):
-        rows = np.arange(other.starts[target - 1], other.starts[target])
-        tree = cKDTree(other.surface(rows) * half)
-        low, high = (box[target - 1] * half for box in other.boxes)
-        for effector in candidates:
-            mine = np.arange(border.starts[effector - 1], border.starts[effector])
-            centre = border.centre[mine] * half
-            # A face reaches half a pixel beyond its centre.
-            near = np.all((centre >= low - limit - half) & (centre <= high + limit + half), axis=1)
-            if not near.any():
-                continue
-            mine, centre = mine[near], centre[near]
-            gap, _ = tree.query(border.surface(mine) * half, distance_upper_bound=limit)
-            if not np.isfinite(gap).any():
-                continue
-            key = effector * stride + target
-            to_face, _ = tree.query(centre, distance_upper_bound=limit)
-            mine = mine[np.isfinite(to_face)]
-            keys.append(np.array([key]))
-            gaps.append(np.array([gap.min()]))
-            faces.append(np.stack([np.full(mine.size, key), mine], axis=1))
+    for target, candidates in _neighbours(border, other, half, limit, own):
+        theirs = np.arange(other.starts[target - 1], other.starts[target])
+        surface = _distinct_rows(other.points(theirs).reshape(-1, half.size)) * half
+        low, high = surface.min(axis=0) - limit - half, surface.max(axis=0) + limit + half
+        mine = np.concatenate(
+            [np.arange(border.starts[e - 1], border.starts[e]) for e in candidates]
+        )
+        # A face reaches half a pixel beyond its centre.
+        place = border.centre[mine] * half
+        mine = mine[((place >= low) & (place <= high)).all(axis=1)]
+        if not mine.size:
+            continue
+        reached, _ = cKDTree(surface).query(border.points(mine) * half, distance_upper_bound=limit)
+        owners, first = np.unique(border.owner[mine], return_index=True)
+        gap = np.minimum.reduceat(reached.min(axis=1), first)
+        near = np.isfinite(reached[:, reached.shape[1] // 2])
+        keys.append(owners[np.isfinite(gap)] * stride + target)
+        gaps.append(gap[np.isfinite(gap)])
+        faces.append(np.stack([border.owner[mine] * stride + target, mine], axis=1)[near])
     return np.concatenate(keys), np.concatenate(gaps), np.concatenate(faces)
 
 
 def _neighbours(
-    border: Outline, other: Outline, half: NDArray[np.float64], limit: float, same: bool
+    border: Outline, other: Outline, half: NDArray[np.float64], limit: float, own: Integers
 ) -> list[tuple[int, Integers]]:
     """Return each target with the effectors whose bounding boxes are within ``limit``."""
     (low, high), (other_low, other_high) = border.boxes, other.boxes
@@ -306,9 +311,7 @@ def _neighbours(
     for target in range(1, other.count + 1):
         apart = np.maximum(low - other_high[target - 1], other_low[target - 1] - high)
         distance = np.sqrt(((np.maximum(apart, 0) * half) ** 2).sum(axis=1))
-        close = np.flatnonzero(distance <= limit) + 1
-        if same:
-            close = close[close != target]
+        close = np.flatnonzero((distance <= limit) & (own != target)) + 1
         if close.size:
             found.append((target, close))
     return found
@@ -325,7 +328,10 @@ def _distinct_rows(rows: Integers) -> Integers:
 
 
 def closest_distances(
-    effectors: NDArray[np.float64], targets: NDArray[np.float64], *, same: bool = False
+    effectors: NDArray[np.float64],
+    targets: NDArray[np.float64],
+    *,
+    own: Integers | None = None,
 ) -> NDArray[np.float64]:
     """Return each effector's distance to the nearest target centroid; NaN without a target.
 
@@ -333,15 +339,17 @@ def closest_distances(
     ----------
     effectors, targets : ndarray of float, shape (n, 3) and (m, 3)
         Centroids in micrometre.
-    same : bool
-        Whether both are the same cells: then a cell is not its own neighbour.
+    own : ndarray of int64, shape (n,), optional
+        See `find_contacts`: a cell is not its own neighbour.
     """
     from scipy.spatial import cKDTree
 
-    if not len(effectors) or len(targets) <= int(same):
+    if not len(effectors) or not len(targets):
         return np.full(len(effectors), np.nan)
-    distance, _ = cKDTree(targets).query(effectors, k=2 if same else 1)
-    return np.asarray(distance[:, 1] if same else distance, np.float64)
+    distance, number = cKDTree(targets).query(effectors, k=[1, 2])
+    itself = np.zeros(len(effectors), bool) if own is None else number[:, 0] + 1 == own
+    nearest = np.where(itself, distance[:, 1], distance[:, 0])
+    return np.where(np.isfinite(nearest), nearest, np.nan)
 
 
 def contact_events(contacts: pd.DataFrame, *, max_gap: int = 0) -> pd.DataFrame:

@@ -41,7 +41,10 @@ def plain_contacts(effectors, targets, counts, spacing, reach, same=False):
                     continue
                 centre = pixel + 0.5 + np.eye(a.shape[1])[axis] * side / 2
                 outside = np.maximum(np.maximum(b - centre, centre - (b + 1)), 0)
-                if np.sqrt(((outside * spacing) ** 2).sum(axis=1)).min() <= (reach or 0) + tolerance:
+                if (
+                    np.sqrt(((outside * spacing) ** 2).sum(axis=1)).min()
+                    <= (reach or 0) + tolerance
+                ):
                     size += np.prod(np.delete(spacing, axis))
         rows[e - 1, t - 1] = (gap, shared * spacing.prod(), size)
     return rows
@@ -76,7 +79,8 @@ def test_agrees_with_the_plain_definitions(labels, reach, same):
     if same:
         targets, m = effectors, n
     spacing = SPACINGS[effectors.ndim]
-    pairs = contacts.find_contacts(effectors, targets, (n, m), spacing, reach=reach, same=same)
+    own = np.arange(1, n + 1) if same else None
+    pairs = contacts.find_contacts(effectors, targets, (n, m), spacing, reach=reach, own=own)
     expected = plain_contacts(effectors, targets, (n, m), spacing, reach, same)
     found = found_rows(pairs)
     assert list(found) == sorted(expected)
@@ -174,7 +178,9 @@ def test_closest_distance(a, b):
     np.testing.assert_allclose(contacts.closest_distances(a, b), expected, atol=1e-12)
     own = np.sqrt(((a[:, None] - a[None]) ** 2).sum(axis=2)) + np.diag(np.full(len(a), np.inf))
     expected = own.min(axis=1) if len(a) > 1 else np.full(len(a), np.nan)
-    np.testing.assert_allclose(contacts.closest_distances(a, a, same=True), expected, atol=1e-12)
+    np.testing.assert_allclose(
+        contacts.closest_distances(a, a, own=np.arange(1, len(a) + 1)), expected, atol=1e-12
+    )
 
 
 def rows_of_contacts(frames, *, effector=1, target=1, size=1.0, interval=10.0):
