@@ -1,0 +1,171 @@
+"""The registry of steps: ``assets/steps.yaml`` as frozen rows, one per step name.
+
+A row says what a step reads and makes, how it fans out and what it costs; a step's
+arguments are not in it but in the signature of its executable (``arguments.py``).
+A row of a method that is not part of this version has ``available: false`` and
+``instead``. Mistakes in the registry are bugs of ours, not of the user: ``RegistryError``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+STEPS = Path(__file__).parents[3] / "assets" / "steps.yaml"
+STAGES = (
+    "preprocessing",
+    "segmentation",
+    "label_to_sparse",
+    "tracking",
+    "postprocessing",
+    "evaluation",
+)
+CHANNELS = ("one", "pair", "triple", "many", "image_label")
+FAN_OUTS = ("patch", "frames", "position")
+STATISTICS = (None, "frame", "stack")
+_TUPLES = ("sub_jobs", "input_type", "output_type", "aliases", "merge_makes", "merge_args")
+
+
+class RegistryError(Exception):
+    """The registry itself is wrong."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One step of the registry; the fields are described in ``assets/steps.yaml``."""
+
+    name: str
+    stage: str
+    tool: str = ""
+    executable: str = ""
+    family: str = "core"
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    channels: str = "one"
+    fan_out: str = "position"
+    statistics: str | None = None
+    halo: Any = 0
+    stride: int = 1
+    seams: bool = False
+    merge: str | None = None
+    merge_option: str | None = None
+    merge_makes: tuple[str, ...] = ()
+    merge_args: tuple[str, ...] = ()
+    merge_always: bool = False
+    tracked: int = 0
+    relabel: str | None = None
+    sub_jobs: tuple[str, ...] = ()
+    cores: int = 1
+    bytes_per_voxel: float = 40
+    seconds_per_voxel: float = 1e-7
+    description: str = ""
+    input_type: tuple[str, ...] = ()
+    output_type: tuple[str, ...] = ()
+    output_channel_name: str = "optional"
+    aliases: tuple[str, ...] = ()
+    available: bool = True
+    instead: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The names under which the resource YAML may give resources for parts of the step."""
+        if self.sub_jobs:
+            return self.sub_jobs
+        found = ("core",)
+        found += ("number", "stitch") if self.seams else ()
+        found += ("merge",) if self.merge else ()
+        found += ("relabel",) if self.relabel else ()
+        return found
+
+    def kind(self, role: str, index: int = 0) -> str:
+        """Return the kind of layer that ``role`` takes for the channel at ``index``."""
+        kind = self.inputs[role]
+        if isinstance(kind, dict):
+            return str(kind["kind"])
+        return "tracks" if kind == "table" and index < self.tracked else str(kind)
+
+    def of(self, role: str) -> int | None:
+        """Return of how many of the first channels together ``role`` takes one layer."""
+        kind = self.inputs[role]
+        return int(kind["of"]) if isinstance(kind, dict) else None
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All rows by name."""
+
+    rows: Mapping[str, Row]
+
+    def find(self, name: str) -> Row | None:
+        """Return the row of a step name or alias."""
+        if name in self.rows:
+            return self.rows[name]
+        return next((row for row in self.rows.values() if name in row.aliases), None)
+
+    def names(self, stage: str | None = None) -> tuple[str, ...]:
+        """Return the names of a stage's steps, those that are available first."""
+        rows = [row for row in self.rows.values() if stage in (None, row.stage)]
+        rows.sort(key=lambda row: not row.available)
+        names = [row.name for row in rows]
+        return (*names, *(alias for row in rows for alias in row.aliases))
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows.values())
+
+
+@cache
+def load_registry(path: Path = STEPS) -> Registry:
+    """Read the registry.
+
+    Raises
+    ------
+    RegistryError
+        If the file cannot be read, or a row is wrong.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            data = YAML(typ="safe", pure=True).load(file)
+    except (OSError, YAMLError) as error:
+        raise RegistryError(f"{path}: {error}") from error
+    if not isinstance(data, dict):
+        raise RegistryError(f"{path}: must map step names to rows")
+    return Registry({name: _row(path, str(name), row) for name, row in data.items()})
+
+
+def _row(path: Path, name: str, data: Any) -> Row:
+    if not isinstance(data, dict) or "stage" not in data:
+        raise RegistryError(f"{path}: {name}: must be a mapping with a stage")
+    known = {f.name for f in fields(Row)} - {"name", "extra"}
+    values = {key: value for key, value in data.items() if key in known}
+    for key in _TUPLES:
+        if key in values:
+            value = values[key]
+            values[key] = (value,) if isinstance(value, str) else tuple(value or ())
+    if values.get("statistics") == "absent":
+        values["statistics"] = None
+    for key in ("inputs", "outputs"):
+        values[key] = MappingProxyType(dict(values.get(key) or {}))
+    extra = {key: value for key, value in data.items() if key not in known}
+    row = Row(name=name, extra=MappingProxyType(extra), **values)
+    for value, valid, key in (
+        (row.stage, STAGES, "stage"),
+        (row.channels, CHANNELS, "channels"),
+        (row.fan_out, FAN_OUTS, "fan_out"),
+        (row.statistics, STATISTICS, "statistics"),
+        (row.output_channel_name, ("optional", "required"), "output_channel_name"),
+    ):
+        if value not in valid:
+            raise RegistryError(f"{path}: {name}.{key}: {value!r} is not one of {valid}")
+    if row.available and not row.executable:
+        raise RegistryError(f"{path}: {name}: has no executable")
+    if not row.available and not row.instead:
+        raise RegistryError(f"{path}: {name}: is not available and names nothing instead")
+    return row
