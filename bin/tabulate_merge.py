@@ -97,19 +97,19 @@ def main(table: cli.Table, out_cells: cli.OutTable) -> None:
     schema = common_schema(paths)
     key = KEYS[tables.kind_of(schema.empty_table())]
     groups = batches(paths, key) if key else [list(paths)]
-    with writing(out_cells) as temporary:
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            if not groups:
-                writer.write_table(schema.empty_table())
-            for group in cli.progress(groups, "batches"):
-                parts = [tables.read_arrow(path) for path in group]
-                joined = pa.concat_tables(
-                    [schema.empty_table(), *parts], promote_options="permissive"
-                )
-                if key:
-                    joined = joined.sort_by([(name, "ascending") for name in key])
-                check_keys(joined, key, what=table)
-                writer.write_table(joined.cast(schema))
+    with (
+        writing(out_cells) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+        if not groups:
+            writer.write_table(schema.empty_table())
+        for group in cli.progress(groups, "batches"):
+            parts = [schema.empty_table(), *(tables.read_arrow(path) for path in group)]
+            joined = pa.concat_tables(parts, promote_options="permissive")
+            if key:
+                joined = joined.sort_by([(name, "ascending") for name in key])
+            check_keys(joined, key, what=table)
+            writer.write_table(joined.cast(schema))
 
 
 if __name__ == "__main__":

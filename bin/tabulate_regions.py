@@ -3,9 +3,11 @@
 
 import numpy as np
 
-from cytoloom import cli, images, labels, measure, tables
+from cytoloom import cli, images, labels, measure, measure_runs, tables
 from cytoloom.errors import BadData
 from cytoloom.regions import Region
+
+WHOLE_FRAME = 2**26  # voxels, 256 MiB of labels
 
 
 def check_pair(image, label):
@@ -26,6 +28,25 @@ def _shape(layer):
     return " x ".join(f"{axis}={n}" for axis, n in zip("tzyx", layer.shape, strict=True))
 
 
+def read_objects(label, box):
+    """Read the labels of one frame so that every object that meets ``box`` is whole.
+
+    Separate pieces of one label are one object, wherever they lie, if the frame is at most
+    ``WHOLE_FRAME`` voxels; in larger frames see `labels.read_whole_objects`.
+
+    Returns
+    -------
+    numbers : (Z, Y, X)
+    read : Region
+    """
+    frame = Region(box.t, *((0, n) for n in label.shape[1:]))
+    held = (part.region.intersect(frame) for part in label.parts)
+    if frame.size <= WHOLE_FRAME and sum(r.size for r in held if r) == frame.size:
+        return label.read(frame)[0], frame
+    numbers, read = labels.read_whole_objects(label, box)
+    return numbers[0], read
+
+
 def measure_owned(image, label, box):
     """Measure the objects of one frame whose first pixel in raster order lies in ``box``.
 
@@ -39,22 +60,27 @@ def measure_owned(image, label, box):
     -------
     dict of columns, empty where there is no object
     """
-    numbers, read = labels.read_whole_objects(label, box)
-    inside = tuple(
+    numbers, read = read_objects(label, box)
+    corner = [start for start, _ in read.spans[1:]]
+    inside = [
         (low - start, high - start)
-        for (low, high), (start, _) in zip(box.spans[1:], read.spans[1:], strict=True)
-    )
-    columns = measure.measure(
-        numbers[0],
-        image.read(read)[0] if numbers.any() else numbers[0],
+        for (low, high), start in zip(box.spans[1:], corner, strict=True)
+    ]
+    runs = measure_runs.find_runs(numbers, inside)
+    if not len(runs):
+        return {}
+    low, high = measure_runs.bounding_boxes(runs)
+    low, high = low.min(axis=0), high.max(axis=0)
+    origin = [int(n) for n in corner + low]
+    needed = Region(box.t, *zip(origin, (int(n) for n in corner + high), strict=True))
+    columns = measure.measure_runs(
+        runs.shifted(low),
+        image.read(needed)[0],
         pixel_size=label.pixel_size,
         volume=label.shape[1] > 1,
-        origin=[start for start, _ in read.spans[1:]],
-        inside=inside,
+        origin=origin,
     )
-    if columns:
-        columns["frame"] = np.full(columns["label"].size, box.t[0], np.int32)
-    return columns
+    return columns | {"frame": np.full(len(runs), box.t[0], np.int32)}
 
 
 def main(

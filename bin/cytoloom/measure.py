@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytoloom import measure_hull as hulls
+from cytoloom.errors import BadData
 from cytoloom.measure_intensity import intensities
 from cytoloom.measure_runs import (
     Box,
@@ -71,34 +72,46 @@ def measure(
     Returns
     -------
     dict
-        The measured columns of the ``cells`` table, rows sorted by label.
+        The measured columns of the ``cells`` table, rows sorted by label; empty if there is none.
 
     Raises
     ------
-    ValueError
-        If the shapes differ.
+    BadData
+        If the shapes differ, or the labels are not whole numbers.
+    """
+    if labels.shape != image.shape:
+        raise BadData(f"labels of shape {labels.shape}, image of shape {image.shape}")
+    runs = find_runs(labels, inside)
+    return measure_runs(runs, image, pixel_size=pixel_size, volume=volume, origin=origin)
+
+
+def measure_runs(
+    runs: Runs,
+    image: NDArray[Any],
+    *,
+    pixel_size: Sequence[float],
+    volume: bool,
+    origin: Sequence[int] = (0, 0, 0),
+) -> Columns:
+    """Measure objects that are given as runs in ``image``, shape (Z, Y, X); see `measure`.
 
     References
     ----------
-    S. van der Walt et al. (2014). scikit-image. PeerJ 2:e453, ``measure.regionprops``.
+    S. van der Walt et al. (2014). scikit-image. PeerJ 2:e453; ``measure.regionprops``.
     """
-    if labels.shape != image.shape:
-        raise ValueError(f"labels of shape {labels.shape}, image of shape {image.shape}")
-    runs = find_runs(labels, inside)
     if not len(runs):
         return {}
     low, high = bounding_boxes(runs)
     count, centroid, covariance = moments(runs, low)
-    at = pixels(runs, labels.shape[2], labels.shape[1])
-    shape = high - low
+    _, height, width = image.shape
     return {
         "label": runs.label.astype(np.uint32),
         **_places(low, high, centroid, origin, pixel_size),
-        **_sizes(count, shape, pixel_size, volume),
+        **_sizes(count, high - low, pixel_size, volume),
         **_hulls(runs, low, high, count, pixel_size, volume),
-        **_outlines(runs, labels.shape[1:], pixel_size, volume),
+        **_outlines(runs, (height, width), pixel_size, volume),
         **_axes(covariance, pixel_size, volume),
-        **intensities(image.ravel()[at], count),
+        **intensities(image.ravel()[pixels(runs, width, height)], count),
     }
 
 

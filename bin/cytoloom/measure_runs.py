@@ -8,11 +8,14 @@ and then in raster order, so the first run of an object starts at its first pixe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cytoloom.errors import BadData
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -46,6 +49,11 @@ class Runs:
     def __len__(self) -> int:
         return self.label.size
 
+    def shifted(self, by: Sequence[int]) -> Runs:
+        """Return the runs in an array whose origin lies at z, y, x of ``by``."""
+        z, y, x = by
+        return replace(self, z=self.z - z, y=self.y - y, x=self.x - x)
+
     def total(self, values: Integers) -> Integers:
         """Return the sum of a value of the runs over each object."""
         return np.add.reduceat(values, self.first)
@@ -60,7 +68,14 @@ def find_runs(labels: NDArray[Any], inside: Box | None = None) -> Runs:
         0 is background.
     inside
         Half-open ranges of z, y, x; default: everywhere.
+
+    Raises
+    ------
+    BadData
+        If the labels are not whole numbers.
     """
+    if labels.dtype.kind not in "bui":
+        raise BadData(f"labels of type {labels.dtype}: they must be whole numbers")
     _, rows, width = labels.shape
     start, length, label = _scan(labels)
     order = np.argsort(label, kind="stable")

@@ -145,9 +145,9 @@ def _from_numpy(values: NDArray[Any], type_: pa.DataType) -> pa.Array:
 def _convert(column: Any, field: pa.Field, kind: str) -> pa.Array:
     if isinstance(column, pa.Array) and column.type == field.type:
         return column
-    if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
-        if pa.from_numpy_dtype(column.dtype) == field.type:
-            return _from_numpy(column, field.type)
+    plain = isinstance(column, np.ndarray) and column.dtype.kind in "iuf"
+    if plain and pa.from_numpy_dtype(column.dtype) == field.type:
+        return _from_numpy(column, field.type)
     try:
         values = pa.array(column, type=field.type, from_pandas=True)
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
