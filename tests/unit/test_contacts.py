@@ -10,6 +10,7 @@ from cytoloom.errors import BadData
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from skimage import graph
 
 SPACINGS = {2: (0.5, 0.3), 3: (2.0, 0.5, 0.3)}
 
@@ -125,6 +126,24 @@ def test_touching_is_no_overlap():
     a, b = rectangles((9, 9), ((0, 4), (0, 4))), rectangles((9, 9), ((0, 4), (4, 8)))
     assert len(contacts.find_contacts(a, b, (1, 1), (1, 1))) == 0
     assert len(contacts.find_contacts(a, b, (1, 1), (1, 1), reach=0)) == 1
+
+
+@pytest.mark.parametrize("shape", [(80, 90), (20, 25, 22)])
+def test_neighbours_of_a_tissue_are_those_of_scikit_image(shape):
+    """Each cell within reach 0 of its own image: the region adjacency graph, corners included."""
+    seeds = np.random.default_rng(3).uniform(0, shape, (40, len(shape)))
+    pixels = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    tissue = ((pixels[..., None, :] - seeds) ** 2).sum(axis=-1).argmin(axis=-1) + 1
+    index, count = compact(tissue)
+    own = np.arange(1, count + 1)
+    pairs = contacts.find_contacts(
+        index, index, (count, count), (1,) * len(shape), reach=0, own=own
+    )
+    expected = graph.RAG(index, connectivity=len(shape)).edges
+    found = zip(pairs.effector.tolist(), pairs.target.tolist(), strict=True)
+    assert set(found) == {(a - 1, b - 1) for e in expected for a, b in (e, e[::-1])}
+    assert not pairs.gap.any()
+    assert not pairs.overlap.any()
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (0, 2), (2, 0)])
