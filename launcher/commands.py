@@ -1,0 +1,276 @@
+"""The commands: demo, run, stage, setup; and the way to doctor and test."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cytoloom.environments import families
+
+from . import PROJECT, checks, install, nextflow
+from .host import FAILED, INPUT_MISSING, USAGE, Failure, cache, clean_environment, say
+from .options import RunLine, plan_words, read_run
+from .words import nearest
+
+USAGE_TEXT = """\
+usage: ./cytoloom COMMAND [options]
+
+  demo                    analyse the bundled time-lapse; sets up all that is missing
+  run --pipeline P.yaml   run a pipeline (run --help)
+  stage NAME [options]    run one stage alone, in its own environment; without NAME: list them
+  setup [FAMILY...]       make environments ahead of time (setup --help)
+  doctor                  what is installed, what is missing, how to mend it
+  test [--fast|--full]    run the tests (test --help)
+
+All that is installed lies in $CYTOLOOM_CACHE, else ~/.cache/cytoloom.
+"""
+RUN_TEXT = """\
+usage: ./cytoloom run --pipeline P.yaml [--outdir results] [options of Nextflow]
+
+  --pipeline FILE    pipeline YAML
+  --outdir FOLDER    results (default: results)
+  --resources FILE   resource YAML
+  --until TAG        stop after this step        --from TAG   begin with this step
+  --dry_run          print every task, submit nothing
+  --nextflow PATH    a Nextflow of your own (or set CYTOLOOM_NEXTFLOW)
+  -profile NAME      local (default), slurm, apptainer
+  -resume            go on with an earlier run
+
+Everything else goes to Nextflow as it stands.
+"""
+SETUP_TEXT = """\
+usage: ./cytoloom setup [FAMILY...]
+       ./cytoloom setup --lock [--upgrade] [FAMILY...]
+
+Makes the environments of the tool families (default: all but test), Java and Nextflow.
+--lock resolves containers/<family>/requirements.in into requirements.lock anew;
+--upgrade takes the newest versions.
+"""
+DEMO_PIPELINE = PROJECT / "assets" / "pipelines" / "cytotoxicity.yaml"
+DEMO_OUTDIR = "cytoloom-demo"
+
+
+def wants_help(words: Sequence[str]) -> bool:
+    """Whether the user asks for help and nothing else."""
+    return any(word in ("-h", "--help", "-help") for word in words)
+
+
+def execute(command: Sequence[str | Path], env: dict[str, str]) -> int:
+    """Become the command."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    words = [str(word) for word in command]
+    try:
+        os.execvpe(words[0], words, env)
+    except OSError as error:
+        raise Failure(f"cannot start {words[0]} ({error.strerror})") from error
+
+
+def in_environment(folder: Path) -> dict[str, str]:
+    """Environment variables under which a family's programs are found first."""
+    env = clean_environment()
+    env["PATH"] = f"{folder / 'bin'}{os.pathsep}{env.get('PATH', os.defpath)}"
+    return env
+
+
+def plan(words: Sequence[str], capture: bool) -> subprocess.CompletedProcess[str]:
+    """Run ``bin/plan_pipeline.py`` in the core environment; its messages go to stderr."""
+    python = install.ensure("core") / "bin" / "python"
+    command = [str(python), str(PROJECT / "bin" / "plan_pipeline.py"), *words]
+    stdout = subprocess.PIPE if capture else None
+    env = clean_environment()
+    return subprocess.run(command, stdout=stdout, text=True, check=False, env=env)
+
+
+def prepare_run(line: RunLine) -> tuple[list[str], dict[str, str]] | int:
+    """Make what a pipeline needs; return Nextflow's command, or the plan's exit code."""
+    pipeline = Path(line.values["pipeline"])
+    if not pipeline.is_file():
+        raise Failure(f"no pipeline at {pipeline}", INPUT_MISSING)
+    known = plan(["--families", *plan_words(line, ("outdir", "verify_inputs"))], capture=True)
+    if known.returncode:
+        return known.returncode
+    for family in known.stdout.split():
+        install.ensure(family)
+    start, env = nextflow.start_command(line.nextflow)
+    if not sys.stdout.isatty():
+        env.setdefault("NXF_ANSI_LOG", "false")
+    words = [*start, *line.before, "run", str(PROJECT / "main.nf"), *line.words]
+    if not any(word == "--envs" or word.startswith("--envs=") for word in line.words):
+        words += ["--envs", str(cache() / "envs")]
+    return words, env
+
+
+def run(words: list[str]) -> int:
+    """``./cytoloom run``."""
+    if wants_help(words):
+        print(RUN_TEXT, end="")
+        return 0
+    line = read_run(words)
+    if "pipeline" not in line.values:
+        raise Failure("no pipeline given: add --pipeline FILE.yaml (run --help)", USAGE)
+    if line.dry_run:
+        return plan(["--dry_run", *plan_words(line)], capture=False).returncode
+    prepared = prepare_run(line)
+    return prepared if isinstance(prepared, int) else execute(*prepared)
+
+
+def wait_for(command: Sequence[str], env: dict[str, str]) -> int:
+    """Run a command to its end; Ctrl-C and SIGTERM are its own affair."""
+    child = subprocess.Popen(command, env=env)
+    earlier = {
+        number: signal.signal(number, lambda which, _frame: child.send_signal(which))
+        for number in (signal.SIGTERM, signal.SIGHUP)
+    }
+    earlier[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        code = child.wait()
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+    return 128 - code if code < 0 else code
+
+
+def describe(summary: dict[str, object]) -> str:
+    """``1,234 cells, 56 tracks`` from the numbers of a summary."""
+    return ", ".join(
+        f"{value:,} {name.replace('_', ' ')}"
+        for name, value in summary.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    )
+
+
+def demo(words: list[str]) -> int:
+    """``./cytoloom demo``."""
+    if wants_help(words):
+        print(f"usage: ./cytoloom demo [--outdir {DEMO_OUTDIR}] [options of run]")
+        return 0
+    start = time.monotonic()
+    line = read_run(words)
+    for name, value in (("pipeline", str(DEMO_PIPELINE)), ("outdir", DEMO_OUTDIR)):
+        if name not in line.values:
+            line.values[name] = value
+            line.words += [f"--{name}", value]
+    if line.dry_run:
+        return plan(["--dry_run", *plan_words(line)], capture=False).returncode
+    prepared = prepare_run(line)
+    if isinstance(prepared, int):
+        return prepared
+    ready = time.monotonic()
+    code = wait_for(*prepared)
+    if code:
+        return code
+    outdir = Path(line.values["outdir"])
+    summary = outdir / "summary.json"
+    if not summary.is_file():
+        raise Failure(f"the run left no {summary}")
+    print(f"\nfound: {describe(json.loads(summary.read_text()))}")
+    print(f"report: {(outdir / 'report.html').absolute()}")
+    print(f"time: {time.monotonic() - ready:.0f} s, setting up {ready - start:.0f} s")
+    return 0
+
+
+FAMILY_OF_STAGE = """
+import sys
+from ruamel.yaml import YAML
+rows = YAML(typ="safe").load(open(sys.argv[1], encoding="utf-8")) or {}
+for row in rows.values():
+    if isinstance(row, dict) and row.get("executable") == sys.argv[2]:
+        print(row.get("family", "core"))
+        break
+"""
+
+
+def family_of(executable: str) -> str:
+    """Tool family of an executable by the registry; core for those that are not in it."""
+    python = install.ensure("core") / "bin" / "python"
+    registry = PROJECT / "assets" / "steps.yaml"
+    reply = subprocess.run(
+        [python, "-c", FAMILY_OF_STAGE, registry, executable],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean_environment(),
+    )
+    if reply.returncode:
+        last = (reply.stderr.strip().splitlines() or ["no message"])[-1]
+        raise Failure(f"cannot read {registry.relative_to(PROJECT)}: {last}")
+    return reply.stdout.strip() or "core"
+
+
+def stage(words: list[str]) -> int:
+    """``./cytoloom stage``."""
+    known = sorted(path.stem for path in (PROJECT / "bin").glob("*.py"))
+    if not words or words[0] in ("-h", "--help"):
+        print("usage: ./cytoloom stage NAME [options]\n\n" + "\n".join(known))
+        return 0 if words else USAGE
+    name = words[0].removesuffix(".py")
+    if name not in known:
+        raise Failure(f"no stage {name!r}{nearest(name, known)}; `./cytoloom stage` lists them", 2)
+    folder = install.ensure(family_of(name))
+    command = [folder / "bin" / "python", PROJECT / "bin" / f"{name}.py", *words[1:]]
+    return execute(command, in_environment(folder))
+
+
+def setup(words: list[str]) -> int:
+    """``./cytoloom setup``."""
+    if wants_help(words):
+        print(SETUP_TEXT, end="")
+        return 0
+    flags = [word for word in words if word.startswith("-")]
+    names = [word for word in words if not word.startswith("-")]
+    for flag in flags:
+        if flag not in ("--lock", "--upgrade"):
+            raise Failure(f"unknown option {flag} (setup --help)", USAGE)
+    if "--upgrade" in flags and "--lock" not in flags:
+        raise Failure("--upgrade goes with --lock", USAGE)
+    for name in names:
+        install.check_family(name)
+    if "--lock" in flags:
+        install.remake_locks(names or families(PROJECT), "--upgrade" in flags)
+        return 0
+    for name in names or [name for name in families(PROJECT) if name != "test"]:
+        say(f"{name}: {install.ensure(name)}")
+    say(f"nextflow: {nextflow.ensure()}")
+    say(f"java: {nextflow.ensure_java()}")
+    return 0
+
+
+COMMANDS = {
+    "demo": demo,
+    "run": run,
+    "stage": stage,
+    "setup": setup,
+    "doctor": checks.doctor,
+    "test": checks.test,
+}
+
+
+def main(words: list[str]) -> int:
+    """Run one command; a failure is one line on stderr."""
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(USAGE_TEXT, end="")
+        return 0 if words else USAGE
+    name, *rest = words
+    try:
+        if name == "--version":
+            from cytoloom import __version__
+
+            print(f"cytoloom {__version__}")
+            return 0
+        if name not in COMMANDS:
+            raise Failure(f"unknown command {name!r}{nearest(name, COMMANDS)} (--help)", USAGE)
+        return COMMANDS[name](rest)
+    except Failure as failure:
+        say(f"cytoloom: {failure}")
+        return failure.code
+    except KeyboardInterrupt:
+        say("cytoloom: stopped")
+        return 130
+    except OSError as error:
+        say(f"cytoloom: {error}")
+        return FAILED

@@ -1,0 +1,90 @@
+"""Command lines that are handed on: what the launcher takes out, and what passes through.
+
+Words that the launcher does not know are never touched, so that every option of Nextflow
+and every parameter of the pipeline works without a change here.
+"""
+
+from dataclasses import dataclass, field
+
+from .host import USAGE, Failure
+
+# Options that belong before `run` on Nextflow's command line.
+GLOBAL_VALUES = ("-log", "-C", "-syslog")
+GLOBAL_FLAGS = ("-q", "-quiet")
+# Parameters of the plan; the others mean something to Nextflow only.
+PLAN_VALUES = ("pipeline", "outdir", "resources", "input", "until", "from_tag", "assume_shape")
+PLAN_FLAGS = ("verify_inputs",)
+
+
+@dataclass
+class RunLine:
+    """The command line of ``run``, sorted."""
+
+    values: dict[str, str] = field(default_factory=dict)  # of the plan, by name
+    flags: list[str] = field(default_factory=list)  # of the plan
+    profile: str | None = None
+    nextflow: str | None = None
+    dry_run: bool = False
+    before: list[str] = field(default_factory=list)  # Nextflow's options before `run`
+    words: list[str] = field(default_factory=list)  # everything else, in order
+
+
+def plain(word: str) -> str:
+    """Name of an option as the plan spells it: ``--from`` is ``from_tag``."""
+    name = word.removeprefix("--").partition("=")[0].replace("-", "_")
+    return "from_tag" if name == "from" else name
+
+
+def read_run(words: list[str]) -> RunLine:
+    """Sort the words of a ``run`` command.
+
+    Parameters
+    ----------
+    words : list of str
+        What follows ``./cytoloom run``.
+
+    Raises
+    ------
+    Failure
+        When an option that needs a value stands at the end.
+    """
+    line = RunLine()
+    rest = list(words)
+
+    def value_of(word: str) -> str:
+        if word.startswith("--") and "=" in word:
+            return word.partition("=")[2]
+        if not rest:
+            raise Failure(f"{word} needs a value", USAGE)
+        return rest.pop(0)
+
+    while rest:
+        word = rest.pop(0)
+        name = plain(word) if word.startswith("--") else ""
+        if name == "dry_run":
+            line.dry_run = word.partition("=")[2].lower() != "false"
+        elif name == "nextflow":
+            line.nextflow = value_of(word)
+        elif name in PLAN_VALUES:
+            line.values[name] = value_of(word)
+            line.words += [f"--{name}", line.values[name]]
+        elif word in GLOBAL_VALUES:
+            line.before += [word, value_of(word)]
+        elif word in GLOBAL_FLAGS:
+            line.before.append(word)
+        else:
+            if name in PLAN_FLAGS:
+                line.flags.append(name)
+            if word == "-profile" and rest:
+                line.profile = rest[0]
+            line.words.append(word)
+    return line
+
+
+def plan_words(line: RunLine, leave_out: tuple[str, ...] = ()) -> list[str]:
+    """Options of ``bin/plan_pipeline.py`` from those of a run."""
+    words = []
+    for name, value in line.values.items():
+        if name not in leave_out:
+            words += [f"--{name}", value]
+    return words + [f"--{name}" for name in line.flags if name not in leave_out]
