@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cytoloom")
 
-Percent = Annotated[float, typer.Option(min=0, max=100)]
-Counts = float | None
-
 
 class Smoothing(StrEnum):
     """How the cell death index is smoothed over time."""
@@ -107,10 +104,19 @@ def main(
         float,
         typer.Option(
             min=0,
-            help="least range of a signal, in standard deviations of the unchanged cells; keeps "
-            "noise from being stretched to deaths; 0: off",
+            help="least range of the death signal, in standard deviations of the living cells; "
+            "keeps noise from being stretched to deaths; 0: off",
         ),
-    ] = 10.0,
+    ] = 20.0,
+    min_live_loss: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="least range of the live signal, as a share of its upper end; keeps the dimmest "
+            "living cell from being taken for dead; 0: off",
+        ),
+    ] = 0.5,
     live_low: Annotated[
         float | None, typer.Option(help="live signal that becomes 0, counts; overrides lower")
     ] = None,
@@ -180,7 +186,7 @@ def main(
     look_back = window_frames(contact_window_s, interval)
 
     limits = target_signals.Normalisation(
-        lower, upper, min_contrast, live_low, live_high, death_low, death_high
+        lower, upper, min_contrast, min_live_loss, live_low, live_high, death_low, death_high
     )
     signals = target_signals.normalise(target_signals.join_signals(targets, death), limits)
     kept, counts = target_signals.select(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cytoloom import viability
 from cytoloom.errors import BadData
@@ -26,15 +27,31 @@ KEY = ["position", "frame", "label"]
 
 @dataclass(frozen=True)
 class Normalisation:
-    """How counts become 0..1; limits that are None are found by `viability.signal_range`."""
+    """How counts become 0..1; limits that are None come from `viability.live_range`, `death_range`."""
 
     lower: float = 1.0
     upper: float = 99.0
-    min_contrast: float = 10.0
+    min_contrast: float = 20.0
+    min_live_loss: float = 0.5
     live_low: float | None = None
     live_high: float | None = None
     death_low: float | None = None
     death_high: float | None = None
+
+    def limits(self, kind: str, values: NDArray[np.float64]) -> tuple[float, float]:
+        """Return the counts of the ``live`` or ``death`` signal that become 0 and 1."""
+        if kind == "live":
+            found = viability.live_range(
+                values, lower=self.lower, upper=self.upper, min_live_loss=self.min_live_loss
+            )
+            given = self.live_low, self.live_high
+        else:
+            found = viability.death_range(
+                values, lower=self.lower, upper=self.upper, min_contrast=self.min_contrast
+            )
+            given = self.death_low, self.death_high
+        low, high = (f if g is None else g for f, g in zip(found, given, strict=True))
+        return low, high
 
 
 def join_signals(targets: pd.DataFrame, death: pd.DataFrame) -> pd.DataFrame:
@@ -106,17 +123,9 @@ def normalise(signals: pd.DataFrame, how: Normalisation) -> pd.DataFrame:
     ranges = {}
     for position, rows in signals.groupby("position").groups.items():
         limits: list[float] = []
-        for kind, rises, constant in (("live", False, 1.0), ("death", True, 0.0)):
+        for kind, constant in (("live", 1.0), ("death", 0.0)):
             values = signals.loc[rows, f"{kind}_signal"].to_numpy(np.float64)
-            low, high = viability.signal_range(
-                values,
-                lower=how.lower,
-                upper=how.upper,
-                min_contrast=how.min_contrast,
-                rises=rises,
-            )
-            given = getattr(how, f"{kind}_low"), getattr(how, f"{kind}_high")
-            low, high = (a if b is None else b for a, b in zip((low, high), given, strict=True))
+            low, high = how.limits(kind, values)
             out.loc[rows, f"{kind}_norm"] = viability.normalise(
                 values, low, high, if_constant=constant
             )

@@ -5,8 +5,8 @@ outline. Both signals are scaled to 0..1 over one whole position (all frames), t
 combined to a viability (two logistic terms) and to the cell death index,
 CDI = death / (live + death). A cell dies when its smoothed CDI first reaches a
 threshold and stays there. Scaling by percentiles alone would stretch pure noise to
-0..1 where nothing dies, and so invent deaths; `signal_range` therefore never lets the
-range be narrower than some multiples of the spread of the cells that do not change.
+0..1 where nothing dies, and so invent deaths; `live_range` and `death_range` therefore
+keep the ranges from becoming narrower than what living cells differ by.
 """
 
 from __future__ import annotations
@@ -24,18 +24,12 @@ Smoothing = Literal["gaussian", "savgol", "quadratic", "moving_average", "none"]
 
 _STEEPNESS = 10.0
 _TINY = 1e-10
-_QUARTILE_TO_P05 = 0.9703641369976145  # between percentiles 5 and 25 of a normal, in sd
 
 
-def signal_range(
-    values: ArrayLike,
-    *,
-    lower: float = 1.0,
-    upper: float = 99.0,
-    min_contrast: float = 10.0,
-    rises: bool,
+def live_range(
+    values: ArrayLike, *, lower: float = 1.0, upper: float = 99.0, min_live_loss: float = 0.5
 ) -> tuple[float, float]:
-    """Return the intensities that become 0 and 1.
+    """Return the live signals that become 0 and 1.
 
     Parameters
     ----------
@@ -43,14 +37,10 @@ def signal_range(
         The signal of all cells in all frames of a position, in counts; NaN is left out.
     lower, upper
         Percentiles, 0 to 100.
-    min_contrast
-        The range is at least this many times the spread of the unchanged cells, which is
-        (p25 - p5) / 0.97 for a signal that rises at death and (p95 - p75) / 0.97 for one
-        that falls: the standard deviation of a normal population, blind to what happens to
-        up to half of the cells. 0 takes the percentiles as they are.
-    rises
-        True for the death signal (the range is widened upwards), False for the live
-        signal (downwards).
+    min_live_loss
+        The range spans at least this share of its upper end: where no cell loses more of
+        its signal, the dimmest living cell is not taken for a dead one. 0 takes the
+        percentiles as they are.
 
     Returns
     -------
@@ -62,18 +52,55 @@ def signal_range(
     UsageError
         If ``lower`` is not below ``upper``.
     """
+    low, high = _percentiles(values, lower, upper)
+    return float(min(low, high * (1 - min_live_loss))), high
+
+
+def death_range(
+    values: ArrayLike, *, lower: float = 1.0, upper: float = 99.0, min_contrast: float = 20.0
+) -> tuple[float, float]:
+    """Return the death signals that become 0 and 1.
+
+    Parameters
+    ----------
+    values, lower, upper
+        As in `live_range`.
+    min_contrast
+        The range is at least this many times the spread of the living cells' signal, so
+        that noise is not stretched to deaths where nothing dies. The spread is the least of
+        (p50 - p25) / 0.674, (p25 - p5) / 0.970 and (p10 - p2) / 0.772: each is the standard
+        deviation of a normal population, and blind to the dead as long as a tenth of all
+        values is of the living. 0 takes the percentiles as they are.
+
+    Returns
+    -------
+    low, high : float
+        In counts; NaN where there is no value.
+
+    Raises
+    ------
+    UsageError
+        If ``lower`` is not below ``upper``.
+    """
+    low, high = _percentiles(values, lower, upper)
+    if np.isnan(low):
+        return low, high
+    p50, p25, p10, p05, p02 = np.nanpercentile(np.asarray(values, np.float64), [50, 25, 10, 5, 2])
+    spread = min((p50 - p25) / 0.6745, (p25 - p05) / 0.9704, (p10 - p02) / 0.7722)
+    return low, float(max(high, low + min_contrast * spread))
+
+
+def _percentiles(values: ArrayLike, lower: float, upper: float) -> tuple[float, float]:
     if not 0 <= lower < upper <= 100:
-        raise UsageError(f"percentiles {lower} and {upper}: lower must be below upper, both in 0..100")
+        raise UsageError(
+            f"percentiles {lower} and {upper}: lower must be below upper, both in 0..100"
+        )
     known = np.asarray(values, np.float64)
     known = known[np.isfinite(known)]
     if not known.size:
         return np.nan, np.nan
     low, high = np.percentile(known, [lower, upper])
-    inner, outer = np.percentile(known, [25, 5] if rises else [75, 95])
-    least = min_contrast * abs(inner - outer) / _QUARTILE_TO_P05
-    if rises:
-        return float(low), float(max(high, low + least))
-    return float(min(low, high - least)), float(high)
+    return float(low), float(high)
 
 
 def normalise(values: ArrayLike, low: float, high: float, *, if_constant: float = 0.0) -> Floats:
