@@ -7,7 +7,7 @@ options (``--prob_thresh``), one to one with ``args`` in the pipeline YAML.
 
 Exit codes: 0 done, 2 wrong usage, 65 bad data, 66 input missing, 70 our bug, 75 try
 again. For 2, 65, 66 and 75 one line on stderr says what, where and how to mend it.
-Beside its first output each run leaves ``<output>.provenance.json``.
+Beside its outputs each run leaves a ``….provenance.json``.
 """
 
 from __future__ import annotations
@@ -141,7 +141,8 @@ def raise_bug(name: str) -> None:
 
 
 def _fail(name: str, message: str, code: int) -> int:
-    print(f"{name}: {' '.join(message.split())}", file=sys.stderr)
+    for line in message.splitlines():
+        print(f"{name}: {' '.join(line.split())}", file=sys.stderr)
     return code
 
 
@@ -221,13 +222,9 @@ def _print_version(wanted: bool) -> None:
 
 def _set_up_logging(name: str, verbose: bool) -> None:
     logging.basicConfig(
-        format=f"{name}: %(message)s",
-        level=logging.DEBUG if verbose else logging.INFO,
-        stream=sys.stderr,
-        force=True,
+        format=f"{name}: %(message)s", level=logging.WARNING, stream=sys.stderr, force=True
     )
-    for noisy in ("matplotlib", "numba", "asyncio", "PIL", "tifffile"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    log.setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:

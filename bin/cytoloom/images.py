@@ -265,23 +265,37 @@ def _tczyx(region: Region) -> tuple[slice, ...]:
 
 def _create(path: Path, layout: Layout, region: Region) -> Any:
     import zarr
-    from zarr.codecs import BloscCodec, Crc32cCodec
 
     group = zarr.create_group(store=path, zarr_format=3, attributes=_attributes(layout, region))
-    return group.create_array(
-        "0",
-        shape=_insert_c(layout.shape),
-        dtype=layout.dtype,
-        chunks=_insert_c(layout.chunks),
-        shards=_insert_c(layout.shards),
-        compressors=[BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), Crc32cCodec()],
-        dimension_names=list("tczyx"),
-        fill_value=0,
-        config={"write_empty_chunks": True},
-    )
+    options = array_options(layout.shape, layout.dtype, layout.chunks, layout.shards)
+    return group.create_array("0", **options)
 
 
-def _insert_c(shape: Shape) -> tuple[int, ...]:
+def array_options(
+    shape: Sequence[int], dtype: np.dtype[Any], chunks: Sequence[int], shards: Sequence[int]
+) -> dict[str, Any]:
+    """Return how every array of a store is made: axes tczyx, shards, codecs with a checksum.
+
+    Parameters
+    ----------
+    shape, chunks, shards
+        Lengths along t, z, y, x; there is one channel.
+    """
+    from zarr.codecs import BloscCodec, Crc32cCodec
+
+    return {
+        "shape": _insert_c(shape),
+        "dtype": dtype,
+        "chunks": _insert_c(chunks),
+        "shards": _insert_c(shards),
+        "compressors": [BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), Crc32cCodec()],
+        "dimension_names": list("tczyx"),
+        "fill_value": 0,
+        "config": {"write_empty_chunks": True},
+    }
+
+
+def _insert_c(shape: Sequence[int]) -> tuple[int, ...]:
     return (shape[0], 1, *shape[1:])
 
 

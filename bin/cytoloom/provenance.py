@@ -1,4 +1,4 @@
-"""What a task leaves beside its first output: ``<output>.provenance.json``.
+"""What a task leaves beside its outputs: ``<output>.provenance.json``, by its first name in order.
 
 Executable, version, arguments, digests of inputs and outputs, device, seconds and
 peak memory. Seconds are split into ``compute`` and ``start_up`` (the interpreter's
@@ -17,7 +17,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -74,8 +74,14 @@ def recording(executable: str, values: dict[str, Any], roles: dict[str, Any]) ->
         "peak_memory_mb": round(_peak_memory_mb(), 1),
         **_notes,
     }
-    with writing(outputs[0].with_name(outputs[0].name + ".provenance.json")) as temporary:
+    first = min(outputs, key=lambda path: path.name)
+    with writing(first.with_name(provenance_name([first.name]))) as temporary:
         temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def provenance_name(outputs: Iterable[str]) -> str:
+    """Return the name of the provenance file of a task that writes ``outputs``."""
+    return f"{min(outputs)}.provenance.json"
 
 
 def _paths(values: dict[str, Any], roles: dict[str, Any], role: str) -> list[Path]:

@@ -1,0 +1,239 @@
+"""The whole plan, from a pipeline YAML to steps with jobs, and its JSON form.
+
+Order: grammar (``grammar``), resources (``resources``), headers of the input
+(``positions``), the grid of each position (``layers``), digests of the pixels
+(``digests``), then ingest, steps and delivery (``ends``, ``jobs``). ``plan.json`` is what
+main.nf reads; beside it lies a description of the run for the report.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cytoloom.errors import BadData, InputMissing
+from cytoloom.files import writing
+from cytoloom.plan.digests import region_digests
+from cytoloom.plan.ends import delivery_steps, ingest_steps
+from cytoloom.plan.grammar import CAP, load_pipeline
+from cytoloom.plan.jobs import Builder, Job, PlannedStep
+from cytoloom.plan.layers import Grid, Position
+from cytoloom.plan.model import Overrides, Pipeline, slugs
+from cytoloom.plan.positions import Opened, PositionSource, find_positions, preflight
+from cytoloom.plan.resources import Resources, load_resources
+from cytoloom.provenance import provenance_name
+from cytoloom.regions import Region, Shape
+
+FILES_OF_RUN = "pipeline_info/files.tsv"
+
+
+@dataclass
+class Plan:
+    """A pipeline with everything that will be done for it."""
+
+    pipeline: Pipeline
+    resources: Resources
+    outdir: Path
+    positions: list[Position]
+    sources: list[PositionSource]
+    steps: list[PlannedStep]
+    warnings: list[str]
+    given: list[tuple[str, str]] = field(default_factory=list)
+
+    def jobs(self) -> list[Job]:
+        """Return all jobs, in order."""
+        return [job for step in self.steps for phase in step.phases.values() for job in phase]
+
+    def total_jobs(self) -> int:
+        """Return the number of tasks."""
+        return len(self.jobs())
+
+    def families(self) -> list[str]:
+        """Return the tool families that the plan needs."""
+        return sorted({"core", *(job.family for job in self.jobs())})
+
+    def preflight(self) -> list[dict[str, Any]]:
+        """Return one row per input."""
+        return preflight(self.sources)
+
+
+def make_plan(
+    path: Path,
+    *,
+    outdir: Path | None,
+    resources: Path | None,
+    input_: str | None,
+    until: str | None,
+    from_tag: str | None,
+    lenient: bool,
+    assume_shape: Shape | None,
+    digest: bool,
+    verify: bool,
+    cache: Path,
+    code: Callable[[str, str], str],
+    run_file: Path | None,
+    describe: Callable[[Plan], dict[str, Any]],
+) -> Plan:
+    """Make the plan of a pipeline.
+
+    Raises
+    ------
+    BadData, InputMissing
+        With one line for each mistake in the YAML, the resources or the input.
+    """
+    overrides = Overrides(
+        output_dir=outdir, input=input_, until=until, from_tag=from_tag, dry_run=lenient
+    )
+    pipeline = load_pipeline(path, overrides)
+    asked = load_resources(resources, pipeline) if resources else Resources()
+    sources, warnings = find_positions(pipeline, assume_shape=assume_shape, lenient=lenient)
+    positions = _positions(pipeline, asked, sources)
+    plan = Plan(
+        pipeline,
+        asked,
+        pipeline.output_dir,
+        positions,
+        sources,
+        [],
+        [*pipeline.warnings, *warnings],
+    )
+
+    def digests(opened: Opened, regions: Any) -> list[str]:
+        if not digest or opened.source is None or opened.selection is None:
+            return ["not computed"] * len(regions)
+        channel = opened.source.channel_index(opened.given.source_channel)
+        return region_digests(
+            opened.source, opened.selection, channel, regions, cache=cache, verify=verify
+        )
+
+    steps = ingest_steps(positions, sources, dict(pipeline.slugs), code, digests)
+    builder = Builder(
+        positions, pipeline.slugs, code, asked.batch_size, pipeline.patching.overlap or 0
+    )
+    built = [builder.build(step) for step in pipeline.steps]
+    plan.steps = [*steps, *built]
+    if pipeline.start:
+        _skip(plan, {step.slug for step in pipeline.steps[: pipeline.start]})
+    text = json.dumps(describe(plan), indent=1, sort_keys=True, default=str)
+    run_digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    if run_file is not None:
+        with writing(run_file) as temporary:
+            temporary.write_text(text)
+    where = run_file or Path("plan.run.json")
+    plan.steps += delivery_steps(pipeline, positions, plan.steps, code, where, run_digest)
+    for job in plan.jobs():
+        job.outputs.append(provenance_name(job.outputs))
+    return plan
+
+
+def _positions(
+    pipeline: Pipeline, resources: Resources, sources: list[PositionSource]
+) -> list[Position]:
+    names = slugs([source.name for source in sources])
+    batches = tuple(
+        size for step in pipeline.steps if (size := resources.batch_size(step.tag)) is not None
+    )
+    return [
+        Position(
+            source.name,
+            names[source.name],
+            Grid.of(source.shape, pipeline.patching.count, batches),
+            source.pixel_size,
+            source.frame_interval,
+        )
+        for source in sources
+    ]
+
+
+def _skip(plan: Plan, slugs_: set[str]) -> None:
+    """Take the files of the steps before ``--from`` from an earlier run in the same folder."""
+    listing = plan.outdir / FILES_OF_RUN
+    skipped = [step for step in plan.steps if step.tag in slugs_]
+    plan.steps = [step for step in plan.steps if step.tag not in slugs_]
+    made = {name for job in plan.jobs() for name in job.outputs}
+    needed = {name for job in plan.jobs() for name in job.inputs} - made
+    skipped_names = {
+        n for s in skipped for jobs in s.phases.values() for j in jobs for n in j.outputs
+    }
+    needed |= skipped_names
+    if not needed:
+        return
+    if not listing.is_file():
+        raise InputMissing(
+            f"--from: {listing} is not there: an earlier run in the same output folder is needed, "
+            "or give the results before that step as labels: and tables:"
+        )
+    known = dict(line.split("\t", 1) for line in listing.read_text().splitlines() if "\t" in line)
+    missing = sorted(name for name in needed if not Path(known.get(name, "/-")).exists())
+    if missing:
+        raise BadData(
+            f"--from: {len(missing)} files of the earlier run are gone or were made otherwise "
+            f"(the first: {missing[0]}); run without --from, with -resume"
+        )
+    plan.given = sorted((name, known[name]) for name in needed)
+
+
+def to_json(plan: Plan, environment: Callable[[str], str], version: str) -> dict[str, Any]:
+    """Return ``plan.json``."""
+    return {
+        "version": version,
+        "cap": CAP,
+        "outdir": str(plan.outdir),
+        "given": [{"name": name, "path": path} for name, path in plan.given],
+        "steps": [
+            {
+                "index": index,
+                "tag": step.tag,
+                "name": step.name,
+                "stage": STAGE_FOLDERS.get(step.stage, step.stage),
+                "tool": step.tool,
+                "phases": {
+                    phase: [_job_json(job, environment) for job in jobs]
+                    for phase, jobs in step.phases.items()
+                },
+                "resources": {
+                    phase: _resources(plan, step, phase, jobs)
+                    for phase, jobs in step.phases.items()
+                },
+            }
+            for index, step in enumerate(plan.steps, start=1)
+        ],
+    }
+
+
+STAGE_FOLDERS = {"label_to_sparse": "tabulation"}
+
+
+def _job_json(job: Job, environment: Callable[[str], str]) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "command": job.command,
+        "code": job.code,
+        "family": job.family,
+        "environment": environment(job.family),
+        "inputs": job.inputs,
+        "outputs": job.outputs,
+        "publish": job.publish,
+    }
+
+
+def _resources(plan: Plan, step: PlannedStep, phase: str, jobs: list[Job]) -> dict[str, Any]:
+    """Return what the tasks of a phase ask for: the resource YAML, else the data's shape."""
+    found = {
+        "cpus": max(job.cores for job in jobs),
+        "memory_mb": max(job.memory_mb for job in jobs),
+        "seconds": max(job.seconds for job in jobs),
+    }
+    tag = next((s.tag for s in plan.pipeline.steps if s.slug == step.tag), step.tag)
+    asked = plan.resources.steps.get(tag)
+    if asked:
+        part = asked.part(phase)
+        for key in ("cpus", "memory_mb", "seconds", "partition", "gres"):
+            value = getattr(part, key)
+            if value is not None:
+                found[key] = value
+    return found

@@ -1,0 +1,104 @@
+"""The plan in words: the preflight table, the dry run, and the description for the report."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from cytoloom.plan.assemble import Plan
+from cytoloom.plan.layers import EXTENSIONS
+
+
+def table_text(rows: list[dict[str, Any]]) -> str:
+    """Return rows as a table with aligned columns."""
+    if not rows:
+        return ""
+    names = list(rows[0])
+    widths = {n: max(len(n), *(len(str(row[n])) for row in rows)) for n in names}
+    lines = ["  ".join(n.ljust(widths[n]) for n in names)]
+    lines += ["  ".join(str(row[n]).ljust(widths[n]) for n in names) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def preflight_text(plan: Plan) -> str:
+    """Return what was found in the input, one line per channel and position."""
+    return f"Input:\n{table_text(plan.preflight())}\n{plan.total_jobs()} tasks are planned."
+
+
+def dry_run_text(plan: Plan) -> str:
+    """Return every task with its region, image and resources, and what will be written."""
+    lines = [preflight_text(plan), "", "Tasks:"]
+    for step in plan.steps:
+        for phase, jobs in step.phases.items():
+            lines.append(f"{step.stage}: {step.tag} ({step.name}), {phase}: {len(jobs)} tasks")
+            for job in jobs:
+                where = job.region or "whole position"
+                lines.append(
+                    f"  {job.id}  [{where}]  image {job.family}, {job.cores} cores, "
+                    f"{job.memory_mb} MB, {math.ceil(job.seconds / 60)} min"
+                )
+                lines.append(f"    {job.command}")
+    files, size = expected_output(plan)
+    lines.append("")
+    lines.append(f"Expected: {files:,} files, at most {size / 2**20:,.0f} MB before compression.")
+    return "\n".join(lines)
+
+
+def expected_output(plan: Plan) -> tuple[int, int]:
+    """Return the number of files and of bytes (uncompressed) that the run will write."""
+    files = size = 0
+    for position in plan.positions:
+        shards = math.prod(
+            -(-n // s) for n, s in zip(position.grid.shape, position.grid.shards, strict=True)
+        )
+        voxels = math.prod(position.grid.shape)
+        for layer in position.layers.values():
+            if EXTENSIONS.get(layer.kind) == "zarr":
+                files += shards + 2 * len(layer.parts)
+                size += voxels * (2 if layer.kind == "image" else 4)
+            else:
+                files += len(layer.parts)
+    return files, size
+
+
+def run_description(plan: Plan, version: str) -> dict[str, Any]:
+    """Return what the report says of the run: steps, arguments, input, grid, warnings."""
+    pipeline = plan.pipeline
+    return {
+        "version": version,
+        "pipeline": str(pipeline.path),
+        "pipeline_text": pipeline.path.read_text(encoding="utf-8-sig"),
+        "description": pipeline.description,
+        "preflight": plan.preflight(),
+        "warnings": plan.warnings,
+        "positions": [
+            {
+                "name": p.name,
+                "slug": p.slug,
+                "shape": list(p.grid.shape),
+                "pixel_size": list(p.pixel_size),
+                "frame_interval": p.frame_interval,
+                "patch": list(p.grid.patch),
+                "tiles": len(p.grid.tiles()),
+            }
+            for p in plan.positions
+        ],
+        "channels": list(pipeline.slugs),
+        "slugs": dict(pipeline.slugs),
+        "steps": [
+            {
+                "tag": step.tag,
+                "slug": step.slug,
+                "name": step.name,
+                "stage": step.stage,
+                "channels": [list(group) for group in step.channels],
+                "outputs": sorted({g.output_channel for g in step.groups}),
+                "inputs_from": sorted(
+                    {layer.tag for g in step.groups for ls in g.inputs.values() for layer in ls}
+                ),
+                "args": dict(step.args),
+                "output": step.output,
+            }
+            for step in pipeline.steps[pipeline.start :]
+        ],
+    }

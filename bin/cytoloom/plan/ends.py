@@ -1,0 +1,340 @@
+"""The two ends of a run: ingest jobs from positions, delivery jobs from all layers.
+
+Ingest copies each region of the user's files into a part; its command carries the
+digest of the pixels. Delivery unites the parts of each position into one OME-Zarr
+store, joins the tables of all positions, exports tracks and writes the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cytoloom.plan.jobs import BASE_MEMORY_MB, Command, Job, PlannedStep
+from cytoloom.plan.layers import EXTENSIONS, LayerPlan, Position, part_name, slug
+from cytoloom.plan.model import INGEST, Pipeline
+from cytoloom.plan.positions import Opened, PositionSource
+from cytoloom.provenance import provenance_name
+from cytoloom.regions import Region
+
+SMALLEST_LEVEL = 512  # px: images no larger along y and x get no pyramid
+INNER_KINDS = ("corelabel", "objects", "numbers", "statistics")
+Code = Callable[[str, str], str]
+Digests = Callable[[Opened, Sequence[Region]], list[str]]
+
+
+# ---- ingest -----------------------------------------------------------------------------
+
+
+def ingest_steps(
+    places: Sequence[Position],
+    sources: Sequence[PositionSource],
+    slugs: dict[str, str],
+    code: Code,
+    digests: Digests,
+) -> list[PlannedStep]:
+    """Return the steps that bring images, labels and tables in, and note their layers."""
+    steps = {
+        "image": PlannedStep(INGEST, "Ingest", INGEST, "IMAGES"),
+        "label": PlannedStep(f"{INGEST}_labels", "Ingest", INGEST, "LABELS"),
+        "table": PlannedStep(f"{INGEST}_tables", "Ingest", INGEST, "TABLES"),
+    }
+    for place, source in zip(places, sources, strict=True):
+        for opened in source.inputs:
+            kind = opened.given.kind
+            name = slugs.get(opened.given.channel, slug(opened.given.channel))
+            if kind == "table":
+                job = _table_job(place, opened, name, code)
+                steps[kind].add("core", job)
+            else:
+                for job in _image_jobs(place, opened, name, code, digests):
+                    steps[kind].add("core", job)
+    return [step for step in steps.values() if step.phases]
+
+
+def _common(command: Command, place: Position, opened: Opened) -> Command:
+    command.option("source", str(Path(opened.given.path).absolute()))
+    command.option("position", place.name).option("channel", opened.given.channel)
+    command.option("pixel_size", list(place.pixel_size))
+    return command.option("frame_interval", place.frame_interval)
+
+
+def _image_jobs(
+    place: Position, opened: Opened, channel: str, code: Code, digests: Digests
+) -> list[Job]:
+    given, grid, kind = opened.given, place.grid, opened.given.kind
+    regions = grid.tiles()
+    layers = [
+        LayerPlan(
+            place.slug, INGEST, channel, k,
+            tuple((part_name(place.slug, INGEST, channel, k, i), r) for i, r in enumerate(regions)),
+        )
+        for k in ((kind, "statistics") if kind == "image" else (kind,))
+    ]  # fmt: skip
+    for layer in layers:
+        place.add(INGEST, given.channel, layer.kind, layer)
+    jobs = []
+    found = digests(opened, regions)
+    for index, region in enumerate(regions):
+        command = _common(Command("ingest_image"), place, opened).option("kind", kind)
+        command.option("chunks", ",".join(map(str, grid.chunks)))
+        command.option("shards", ",".join(map(str, grid.shards)))
+        command.option("source_channel", given.source_channel).option("axes", given.axes)
+        command.option("select", str(opened.selection)).option("region", str(region))
+        names = [layer.parts[index][0] for layer in layers]
+        for layer, name in zip(layers, names, strict=True):
+            command.option(f"out-{'image' if layer.kind == 'label' else layer.kind}", f"out/{name}")
+        jobs.append(
+            Job(
+                id=f"{INGEST} {place.slug} {channel} {kind} {index:04d}",
+                command=str(command),
+                code=f"{code('ingest_image', 'core')} pixels {found[index]}",
+                family="core",
+                inputs=[],
+                outputs=names,
+                memory_mb=BASE_MEMORY_MB + region.size * 24 // 2**20,
+                region=str(region),
+            )
+        )
+    return jobs
+
+
+def _table_job(place: Position, opened: Opened, channel: str, code: Code) -> Job:
+    from cytoloom.files import digest
+
+    name = part_name(place.slug, INGEST, channel, "table", 0)
+    place.add(
+        INGEST, opened.given.channel, "table",
+        LayerPlan(place.slug, INGEST, channel, "table", ((name, None),)),
+    )  # fmt: skip
+    path = Path(opened.given.path)
+    command = _common(Command("ingest_table"), place, opened).option("out-cells", f"out/{name}")
+    content = digest(path) if path.exists() else "absent"
+    return Job(
+        id=f"{INGEST} {place.slug} {channel} table",
+        command=str(command),
+        code=f"{code('ingest_table', 'core')} content {content}",
+        family="core",
+        inputs=[],
+        outputs=[name],
+    )
+
+
+# ---- delivery ---------------------------------------------------------------------------
+
+
+def delivery_steps(
+    pipeline: Pipeline,
+    places: Sequence[Position],
+    steps: Sequence[PlannedStep],
+    code: Code,
+    run_file: Path,
+    run_digest: str,
+) -> list[PlannedStep]:
+    """Return the steps that make the results that a user opens.
+
+    Parameters
+    ----------
+    steps
+        All planned steps so far: their provenance goes into the report.
+    run_file, run_digest
+        The description of the run for the report, and a digest of its content.
+    """
+    hidden = {step.slug for step in pipeline.steps if not step.output}
+    delivered = {p.slug: _delivered(p, hidden) for p in places}
+    pyramid = PlannedStep("pyramid", "Pyramid", "delivery", "PYRAMID")
+    unite = PlannedStep("unite", "Unite", "delivery", "UNITE")
+    export = PlannedStep("export", "Export", "delivery", "EXPORT")
+    report = PlannedStep("report", "Report", "delivery", "REPORT")
+    for place in places:
+        _unite(place, delivered[place.slug], code, pyramid, unite)
+        _export_tracks(place, delivered[place.slug], code, export)
+    _export_tables(delivered, code, export)
+    made = [s for s in (pyramid, unite, export) if s.phases]
+    _report(places, [*steps, *made], delivered, code, run_file, run_digest, report)
+    return [*made, report]
+
+
+def _delivered(place: Position, hidden: set[str]) -> list[tuple[str, LayerPlan]]:
+    """Return (channel, layer) of all layers that are results."""
+    return [
+        (channel, layer)
+        for (tag, channel, kind), layer in place.layers.items()
+        if tag not in hidden and kind not in INNER_KINDS and not kind.endswith("part")
+    ]
+
+
+def _unite(
+    place: Position,
+    delivered: Sequence[tuple[str, LayerPlan]],
+    code: Code,
+    pyramid: PlannedStep,
+    unite: PlannedStep,
+) -> None:
+    stored = [(c, layer) for c, layer in delivered if EXTENSIONS.get(layer.kind) == "zarr"]
+    if not stored:
+        return
+    command, files = Command("deliver_unite"), []
+    for channel, layer in stored:
+        role = "image" if layer.kind == "image" else "label"
+        label = f"{channel} tracks" if layer.kind == "trackedlabel" else channel
+        name = label if layer.tag == INGEST else f"{label} ({layer.tag})"
+        command.option(role, f"{name}={layer.glob}")
+        files += layer.names()
+        if layer.kind == "image":
+            histograms = place.layers[layer.tag, channel, "statistics"]
+            command.option("statistics", f"{name}={histograms.glob}")
+            files += histograms.names()
+        if max(place.grid.shape[2:]) > SMALLEST_LEVEL:
+            levels = _pyramid(place, layer, role, code, pyramid)
+            command.option("pyramid", f"{name}={levels.glob}")
+            files += levels.names()
+    store = f"{place.slug}.ome.zarr"
+    command.option("out-store", f"out/{store}")
+    unite.add(
+        "core",
+        Job(
+            id=f"unite {place.slug}",
+            command=str(command),
+            code=code("deliver_unite", "core"),
+            family="core",
+            inputs=sorted(set(files)),
+            outputs=[store],
+            publish={store: f"images/{store}"},
+        ),
+    )
+
+
+def _pyramid(
+    place: Position, layer: LayerPlan, role: str, code: Code, step: PlannedStep
+) -> LayerPlan:
+    regions = place.grid.frames()
+    channel = f"{layer.channel}-{layer.tag}-{layer.kind}"
+    parts = tuple(
+        (part_name(place.slug, "pyramid", channel, "pyramid", i), r) for i, r in enumerate(regions)
+    )
+    for name, region in parts:
+        command = Command("deliver_pyramid").option(role, layer.glob)
+        command.option("region", str(region)).option("out-pyramid", f"out/{name}")
+        step.add(
+            "core",
+            Job(
+                id=f"pyramid {place.slug} {channel} {region}",
+                command=str(command),
+                code=code("deliver_pyramid", "core"),
+                family="core",
+                inputs=layer.names(region),
+                outputs=[name],
+                memory_mb=BASE_MEMORY_MB + region.size * 16 // 2**20,
+                region=str(region),
+            ),
+        )
+    return LayerPlan(place.slug, "pyramid", slug(channel), "pyramid", parts)
+
+
+def _export_tracks(
+    place: Position, delivered: Sequence[tuple[str, LayerPlan]], code: Code, step: PlannedStep
+) -> None:
+    for channel, edges in delivered:
+        if edges.kind != "edges":
+            continue
+        tracks = place.layers[edges.tag, channel, "tracks"]
+        painted = place.layers.get((edges.tag, channel, "trackedlabel"))
+        base = f"{place.slug}.{edges.tag}.{slug(edges.channel)}"
+        command = Command("deliver_tracks").option("table", tracks.glob)
+        command.option("edges", edges.glob)
+        files = [*tracks.names(), *edges.names()]
+        outputs = {
+            "geff": f"{base}.geff",
+            "trackmate": f"{base}.trackmate.xml",
+            "napari": f"{base}.napari.csv",
+            "napari-graph": f"{base}.napari-graph.json",
+        }
+        if painted:
+            command.option("label", painted.glob)
+            files += painted.names()
+            outputs["ctc"] = f"{base}.ctc"
+        for name, path in outputs.items():
+            command.option(f"out-{name}", f"out/{path}")
+        step.add(
+            "core",
+            Job(
+                id=f"export {place.slug} {edges.tag} {edges.channel}",
+                command=str(command),
+                code=code("deliver_tracks", "core"),
+                family="core",
+                inputs=sorted(files),
+                outputs=list(outputs.values()),
+                publish={path: f"tracks/{path}" for path in outputs.values()},
+            ),
+        )
+
+
+def _export_tables(
+    delivered: dict[str, list[tuple[str, LayerPlan]]], code: Code, step: PlannedStep
+) -> None:
+    """Add one job that joins the tables and networks of all positions."""
+    command, files = Command("deliver_tables"), []
+    joined: dict[str, list[LayerPlan]] = {}
+    for layers in delivered.values():
+        for _, layer in layers:
+            if EXTENSIONS.get(layer.kind) != "zarr":
+                joined.setdefault(f"{layer.tag}.{layer.channel}.{layer.kind}", []).append(layer)
+    if not joined:
+        return
+    for name, layers in joined.items():
+        role = "network" if layers[0].kind == "network" else "table"
+        extension = layers[0].extension
+        command.option(role, f"{name}=in/*.{name}.*.{extension}")
+        for layer in layers:
+            files += layer.names()
+    command.option("out-tables", "out/tables")
+    step.add(
+        "core",
+        Job(
+            id="export tables",
+            command=str(command),
+            code=code("deliver_tables", "core"),
+            family="core",
+            inputs=sorted(set(files)),
+            outputs=["tables"],
+            publish={"tables": "tables"},
+        ),
+    )
+
+
+def _report(
+    places: Sequence[Position],
+    steps: Sequence[PlannedStep],
+    delivered: dict[str, list[tuple[str, LayerPlan]]],
+    code: Code,
+    run_file: Path,
+    run_digest: str,
+    report: PlannedStep,
+) -> None:
+    jobs = [job for step in steps for phase in step.phases.values() for job in phase]
+    provenance = [provenance_name(job.outputs) for job in jobs]
+    stores = [job.outputs[0] for s in steps if s.tag == "unite" for job in s.phases["core"]]
+    tables = [
+        name
+        for layers in delivered.values()
+        for _, layer in layers
+        if EXTENSIONS.get(layer.kind) != "zarr"
+        for name in layer.names()
+    ]
+    command = Command("deliver_report").option("run", str(run_file))
+    command.option("inputs", "in").option("out-report", "out/report.html")
+    command.option("out-summary", "out/summary.json")
+    outputs = ["report.html", "summary.json"]
+    report.add(
+        "core",
+        Job(
+            id="report",
+            command=str(command),
+            code=f"{code('deliver_report', 'core')} run {run_digest}",
+            family="core",
+            inputs=sorted({*provenance, *stores, *tables}),
+            outputs=outputs,
+            publish={name: name for name in outputs},
+        ),
+    )

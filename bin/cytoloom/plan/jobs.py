@@ -1,0 +1,335 @@
+"""From checked steps to jobs: one job is one task, with its command and its files.
+
+For every step, position and group of channels the registry row says how the work is
+cut (patch x frame batch, frame batch, position), what it reads and what it makes. A
+job names only the parts that meet its region and halo. Nothing here knows a method.
+
+A job's command carries the digest of its code, so that Nextflow, which hashes the
+command, runs again exactly what a change of code reaches.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cytoloom.plan.layers import EXTENSIONS, LayerPlan, Position, part_name, slug
+from cytoloom.plan.model import Group, Layer, Step
+from cytoloom.regions import Region
+
+BASE_MEMORY_MB = 700
+
+
+@dataclass
+class Job:
+    """One task.
+
+    Attributes
+    ----------
+    id
+        What people see: tag, position, channel, part.
+    command
+        Shell command, quoted.
+    inputs, outputs
+        File names, unique in the run.
+    publish
+        For outputs that leave the work folder: name to path under the output folder.
+    """
+
+    id: str
+    command: str
+    code: str
+    family: str
+    inputs: list[str]
+    outputs: list[str]
+    memory_mb: int = BASE_MEMORY_MB
+    seconds: int = 3600
+    cores: int = 1
+    region: str | None = None
+    publish: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class PlannedStep:
+    """A step of the plan with its jobs by phase."""
+
+    tag: str
+    name: str
+    stage: str
+    tool: str
+    phases: dict[str, list[Job]] = field(default_factory=dict)
+
+    def add(self, phase: str, job: Job) -> None:
+        """Append a job to a phase."""
+        self.phases.setdefault(phase, []).append(job)
+
+
+class Command:
+    """Builds the command line of one job, every word quoted."""
+
+    def __init__(self, executable: str) -> None:
+        self.words = [f"{executable}.py"]
+
+    def option(self, name: str, value: Any) -> Command:
+        """Append ``--name value``; booleans become flags, lists repeat, None is left out."""
+        if value is None:
+            return self
+        if isinstance(value, bool):
+            self.words.append(f"--{name}" if value else f"--no_{name}")
+        elif isinstance(value, list | tuple):
+            for item in value:
+                self.option(name, item)
+        else:
+            self.words += [f"--{name}={value}"] if str(value).startswith("-") else [
+                f"--{name}", str(value)
+            ]  # fmt: skip
+        return self
+
+    def __str__(self) -> str:
+        return " ".join(shlex.quote(word) for word in self.words)
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Makes the jobs of steps, in order, noting the layers of each position.
+
+    Attributes
+    ----------
+    positions
+        All positions, with the layers that exist so far.
+    slugs
+        Names of channels in files.
+    code
+        Gives the digest of an executable's code: ``code(executable, family)``.
+    batch_size
+        Gives the frames per batch that a tag asks for, or None.
+    overlap
+        Overlap of patches that the pipeline asks for [px].
+    """
+
+    positions: Sequence[Position]
+    slugs: Mapping[str, str]
+    code: Callable[[str, str], str]
+    batch_size: Callable[[str], int | None] = lambda tag: None
+    overlap: int = 0
+
+    def build(self, step: Step) -> PlannedStep:
+        """Return the jobs of one step and note the layers that it makes."""
+        planned = PlannedStep(step.slug, step.name, step.stage, step.row.tool)
+        for position in self.positions:
+            for group in step.groups:
+                _GroupJobs(self, planned, step, position, group).build()
+        return planned
+
+
+@dataclass
+class _GroupJobs:
+    """The jobs of one step for one group of channels at one position."""
+
+    builder: Builder
+    planned: PlannedStep
+    step: Step
+    position: Position
+    group: Group
+
+    def build(self) -> None:
+        row, grid = self.step.row, self.position.grid
+        regions = self._regions()
+        seams = row.seams and row.fan_out == "patch" and grid.patched
+        merging = bool(row.merge) and (len(regions) > 1 or row.merge_always)
+        made = {}
+        for role, layer in self.group.outputs.items():
+            if role == "trackedlabel" and row.relabel:
+                continue
+            kind = "corelabel" if seams and layer.kind == "label" else layer.kind
+            part = merging and kind not in EXTENSIONS
+            made[role] = self._layer(f"{kind}part" if part else kind, regions, layer.channel)
+        if seams:
+            made["objects"] = self._layer("objects", regions)
+        if any(layer.kind == "image" for layer in made.values()):
+            made["statistics"] = self._layer("statistics", regions)
+        for index, region in enumerate(regions):
+            self._core_job(index, region, made)
+        if seams:
+            self._stitch(regions, made)
+        if merging:
+            self._merge(made)
+        if row.relabel and "relabel" in self.group.inputs:
+            self._relabel(made)
+
+    def _regions(self) -> list[Region]:
+        batch = self.builder.batch_size(self.step.tag)
+        grid, fan_out = self.position.grid, self.step.row.fan_out
+        if fan_out == "patch":
+            return grid.tiles(batch)
+        return grid.frames(batch) if fan_out == "frames" else [Region.whole(grid.shape)]
+
+    def _layer(
+        self, kind: str, regions: Iterable[Region | None], channel: str | None = None
+    ) -> LayerPlan:
+        """Plan a layer that this step makes, and note it."""
+        channel = channel or self.group.output_channel
+        name = self._file_channel(channel)
+        parts = tuple(
+            (part_name(self.position.slug, self.step.slug, name, kind, index), region)
+            for index, region in enumerate(regions)
+        )
+        layer = LayerPlan(self.position.slug, self.step.slug, name, kind, parts)
+        self.position.add(self.step.slug, channel, kind, layer)
+        return layer
+
+    def _file_channel(self, channel: str) -> str:
+        return self.builder.slugs.get(channel, slug(channel))
+
+    def _inputs(self) -> dict[str, list[LayerPlan]]:
+        return {
+            role: [self._find(layer) for layer in layers]
+            for role, layers in self.group.inputs.items()
+            if role != "relabel"
+        }
+
+    def _find(self, layer: Layer, kind: str | None = None) -> LayerPlan:
+        return self.position.find(layer.tag, layer.channel, kind or layer.kind)
+
+    def _core_job(self, index: int, region: Region, made: dict[str, LayerPlan]) -> None:
+        row = self.step.row
+        command, files = Command(row.executable), []
+        reach = self._reach(region)
+        for role, layers in self._inputs().items():
+            for layer in layers:
+                command.option(role, layer.glob)
+                files += layer.names(reach)
+        if row.statistics:
+            files += self._statistics(command, region)
+        if row.fan_out != "position":
+            command.option("region", str(region))
+        command.option("halo", self._halo() or None)
+        if self.group.output_channel not in self.group.channels:
+            command.option("channel", self.group.output_channel)
+        outputs = []
+        for role, layer in made.items():
+            command.option(f"out-{role}", f"out/{layer.parts[index][0]}")
+            outputs.append(layer.parts[index][0])
+        command.option("cores", row.cores if row.cores > 1 else None)
+        for name, value in self.step.core_args.items():
+            command.option(name, value)
+        self._add("core", command, files, outputs, reach, f"{index:04d}")
+
+    def _statistics(self, command: Command, region: Region) -> list[str]:
+        """Add the histograms of the step's images, over a frame batch or the whole stack."""
+        scope = Region.whole(self.position.grid.shape)
+        if self.step.row.statistics == "frame":
+            scope = Region(region.t, scope.z, scope.y, scope.x)
+        files = []
+        for layer in self.group.inputs["image"]:
+            histograms = self._find(layer, "statistics")
+            command.option("statistics", histograms.glob)
+            files += histograms.names(scope)
+        return files
+
+    def _halo(self) -> int:
+        row = self.step.row
+        if row.fan_out != "patch" or not isinstance(row.halo, int) or not row.halo:
+            return 0
+        return max(row.halo, self.builder.overlap)
+
+    def _reach(self, region: Region) -> Region:
+        """Return what a task may read: its region, or with a halo the patches around it."""
+        if self.step.row.fan_out != "patch" or not self.step.row.halo:
+            return region
+        return self.position.grid.neighbourhood(region)
+
+    def _add(
+        self,
+        phase: str,
+        command: Command,
+        files: list[str],
+        outputs: list[str],
+        reach: Region | None,
+        where: str,
+        *,
+        executable: str | None = None,
+    ) -> None:
+        row = self.step.row
+        family = "core" if executable else row.family
+        voxels = reach.size if reach else 0
+        channel = self._file_channel(self.group.output_channel)
+        self.planned.add(
+            phase,
+            Job(
+                id=f"{self.step.slug} {self.position.slug} {channel} {where}",
+                command=str(command),
+                code=self.builder.code(executable or row.executable, family),
+                family=family,
+                inputs=sorted(set(files)),
+                outputs=outputs,
+                memory_mb=BASE_MEMORY_MB + int(voxels * row.bytes_per_voxel / 2**20),
+                seconds=600 + int(4 * voxels * row.seconds_per_voxel),
+                cores=row.cores,
+                region=str(reach) if reach else None,
+            ),
+        )
+
+    def _stitch(self, regions: Sequence[Region], made: dict[str, LayerPlan]) -> None:
+        """Add the number and stitch phases of labels that are made in patches."""
+        core = next(layer for layer in made.values() if layer.kind == "corelabel")
+        objects = made["objects"]
+        batches = self.position.grid.frames(self.builder.batch_size(self.step.tag))
+        numbers = self._layer("numbers", batches)
+        final = self._layer("label", regions)
+        for index, batch in enumerate(batches):
+            name = numbers.parts[index][0]
+            command = Command("segment_number").option("objects", objects.glob)
+            command.option("out-numbers", f"out/{name}")
+            self._add(
+                "number", command, objects.names(batch), [name], None,
+                f"number {index:04d}", executable="segment_number",
+            )  # fmt: skip
+        for index, region in enumerate(regions):
+            name = final.parts[index][0]
+            around = self.position.grid.neighbourhood(region)
+            command = Command("segment_stitch").option("label", core.glob)
+            command.option("objects", objects.glob).option("numbers", numbers.glob)
+            command.option("region", str(region)).option("out-label", f"out/{name}")
+            files = [core.parts[index][0], *objects.names(around), *numbers.names(region)]
+            self._add(
+                "stitch", command, files, [name], region,
+                f"stitch {index:04d}", executable="segment_stitch",
+            )  # fmt: skip
+
+    def _merge(self, made: dict[str, LayerPlan]) -> None:
+        """Add the phase that joins the tables of all parts."""
+        row = self.step.row
+        command, files, outputs = Command(str(row.merge)), [], []
+        for role, layer in made.items():
+            if layer.kind.endswith("part"):
+                command.option(row.merge_option or role, layer.glob)
+                files += layer.names()
+        kinds = {role: layer.kind for role, layer in self.group.outputs.items()}
+        for role, kind in (kinds | {kind: kind for kind in row.merge_makes}).items():
+            if kind in EXTENSIONS:
+                continue
+            final = self._layer(kind, [None]).parts[0][0]
+            command.option(f"out-{role}", f"out/{final}")
+            outputs.append(final)
+        for name in row.merge_args:
+            command.option(name, self.step.args.get(name))
+        self._add("merge", command, files, outputs, None, "merge", executable=row.merge)
+
+    def _relabel(self, made: dict[str, LayerPlan]) -> None:
+        """Add the phase that paints the label image with track numbers."""
+        tracks = next(layer for layer in made.values() if layer.kind == "tracks")
+        label = self._find(self.group.inputs["relabel"][0])
+        regions = [region for _, region in label.parts]
+        painted = self._layer("trackedlabel", regions)
+        for index, region in enumerate(regions):
+            name = painted.parts[index][0]
+            command = Command(str(self.step.row.relabel)).option("label", label.glob)
+            command.option("table", tracks.glob).option("region", str(region))
+            command.option("out-trackedlabel", f"out/{name}")
+            self._add(
+                "relabel", command, [label.parts[index][0], *tracks.names()], [name], region,
+                f"relabel {index:04d}", executable=self.step.row.relabel,
+            )  # fmt: skip

@@ -1,0 +1,172 @@
+"""What exists at each point of a run: positions, their grids, and planned layers.
+
+A `Grid` cuts a position into parts: patches, whose edges are rounded up to the chunk
+grid, and frame batches, whole shards both. `LayerPlan` names a layer that some step
+will make and the files of its parts.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from cytoloom.images import default_layout
+from cytoloom.regions import Region, Shape, cut
+
+EXTENSIONS = {
+    "image": "zarr",
+    "label": "zarr",
+    "trackedlabel": "zarr",
+    "corelabel": "zarr",
+    "network": "graphml",
+}
+CHUNK_UNIT = 64  # a multiple of every network's stride, so that tiles begin on it
+BATCH_VOXELS = 2**25
+
+
+def slug(name: str) -> str:
+    """Return ``name`` with all but letters, digits, ``_`` and ``-`` replaced by ``_``."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name) or "_"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How one position is cut.
+
+    Attributes
+    ----------
+    shape, chunks, shards
+        Lengths along t, z, y, x of every image and label layer of the position.
+    patch
+        Edge of a patch along y and x, whole chunks.
+    """
+
+    shape: Shape
+    chunks: Shape
+    shards: Shape
+    patch: tuple[int, int]
+
+    @classmethod
+    def of(
+        cls, shape: Shape, patch_count: tuple[int, int] = (1, 1), batches: tuple[int, ...] = ()
+    ) -> Grid:
+        """Cut ``shape`` (T, Z, Y, X) into ``patch_count`` patches along y and x.
+
+        Parameters
+        ----------
+        batches
+            Frames per batch that steps ask for; a shard holds no more frames than the
+            smallest, so that every batch can be whole shards.
+        """
+        _, _, y, x = shape
+        patch = tuple(
+            size if count == 1 else min(size, _round_up(-(-size // count), CHUNK_UNIT))
+            for size, count in zip((y, x), patch_count, strict=True)
+        )
+        chunk = tuple(_chunk(edge, count) for edge, count in zip(patch, patch_count, strict=True))
+        patch = tuple(_round_up(edge, c) for edge, c in zip(patch, chunk, strict=True))
+        chunks, shards = default_layout(shape, (chunk[0], chunk[1]), (patch[0], patch[1]))
+        plane = shape[1] * shape[2] * shape[3]
+        frames = min([shards[0], max(1, BATCH_VOXELS // plane), *batches])
+        return cls(shape, chunks, (frames, *shards[1:]), (patch[0], patch[1]))
+
+    def batch(self, wanted: int | None) -> int:
+        """Return the frames per batch: ``wanted`` (or what fits) rounded up to whole shards."""
+        if wanted is None:
+            wanted = max(1, BATCH_VOXELS // max(1, self.shape[1] * self.shape[2] * self.shape[3]))
+        return min(_round_up(wanted, self.shards[0]), _round_up(self.shape[0], self.shards[0]))
+
+    def tiles(self, batch: int | None = None) -> list[Region]:
+        """Return the regions patch x frame batch, in raster order."""
+        t, z, y, x = self.shape
+        return list(cut(self.shape, (self.batch(batch), z, *self.patch)))
+
+    def frames(self, batch: int | None = None) -> list[Region]:
+        """Return the regions of whole frames, one per frame batch."""
+        _, z, y, x = self.shape
+        return list(cut(self.shape, (self.batch(batch), z, y, x)))
+
+    @property
+    def patched(self) -> bool:
+        """Whether a frame is cut into more than one patch."""
+        return self.patch[0] < self.shape[2] or self.patch[1] < self.shape[3]
+
+    def neighbourhood(self, region: Region) -> Region:
+        """Return ``region`` widened by one patch on each side along y and x."""
+        spans = []
+        for (start, stop), edge, size in zip(
+            (region.y, region.x), self.patch, self.shape[2:], strict=True
+        ):
+            spans.append((max(0, start - edge), min(size, stop + edge)))
+        return Region(region.t, region.z, spans[0], spans[1])
+
+
+def _round_up(n: int, unit: int) -> int:
+    return -(-n // unit) * unit
+
+
+def _chunk(edge: int, count: int) -> int:
+    """Return a chunk edge of at most 1024 that cuts a patch evenly."""
+    if count == 1:
+        return -(-edge // -(-edge // 1024))
+    pieces = -(-edge // 1024)
+    while edge % pieces or (edge // pieces) % CHUNK_UNIT:
+        pieces += 1
+        if pieces > edge // CHUNK_UNIT:
+            return CHUNK_UNIT
+    return edge // pieces
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """A layer that a step makes: its names and, for images and labels, the region of each part."""
+
+    position: str
+    tag: str
+    channel: str
+    kind: str
+    parts: tuple[tuple[str, Region | None], ...]
+
+    @property
+    def glob(self) -> str:
+        """The pattern that names the layer's parts in a task's folder."""
+        return f"in/{self.position}.{self.tag}.{slug(self.channel)}.{self.kind}.*.{self.extension}"
+
+    @property
+    def extension(self) -> str:
+        """File name extension of the kind."""
+        return EXTENSIONS.get(self.kind, "parquet")
+
+    def names(self, region: Region | None = None) -> list[str]:
+        """Return the parts that meet ``region`` (default: all)."""
+        return [
+            name
+            for name, box in self.parts
+            if region is None or box is None or box.intersect(region) is not None
+        ]
+
+
+def part_name(position: str, tag: str, channel: str, kind: str, index: int) -> str:
+    """Return the name of a part, unique in the run."""
+    extension = EXTENSIONS.get(kind, "parquet")
+    return f"{position}.{tag}.{slug(channel)}.{kind}.{index:04d}.{extension}"
+
+
+@dataclass
+class Position:
+    """One position: its name, grid, calibration, and the layers that exist so far."""
+
+    name: str
+    slug: str
+    grid: Grid
+    pixel_size: tuple[float, float, float]
+    frame_interval: float | None
+    layers: dict[tuple[str, str, str], LayerPlan] = field(default_factory=dict)
+
+    def add(self, tag: str, channel: str, kind: str, layer: LayerPlan) -> None:
+        """Note a layer that a step (or ingest) makes."""
+        self.layers[tag, channel, kind] = layer
+
+    def find(self, tag: str, channel: str, kind: str) -> LayerPlan:
+        """Return the layer of that kind that a step made of a channel."""
+        return self.layers[tag, channel, kind]

@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Unite: the parts of all layers of a position become one OME-Zarr store, by hard link."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cytoloom import cli, images, union
+from cytoloom import statistics as histograms
+from cytoloom.errors import UsageError
+from cytoloom.files import find, writing
+from cytoloom.pyramids import level_shapes, scales
+
+COLOURS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF", "FFFFFF")
+NAMED = cli.Contract("control")
+
+
+@dataclass(frozen=True)
+class Named:
+    """One layer to unite."""
+
+    name: str
+    layer: images.Layer
+    parts: list[Path]
+    levels: list[Path]
+
+
+def split(options: Sequence[str] | None) -> dict[str, str]:
+    """Return ``NAME=GLOB`` options as a mapping; a name may hold ``=`` but a glob may not."""
+    found = {}
+    for text in options or ():
+        name, _, pattern = text.rpartition("=")
+        if not name or not pattern or name in found:
+            raise UsageError(f"{text!r}: a new NAME=GLOB is needed")
+        found[name] = pattern
+    return found
+
+
+def group_by_array(named: Sequence[Named]) -> list[list[Named]]:
+    """Group image layers whose arrays agree, so that each group is one array; order kept."""
+    groups: list[list[Named]] = []
+    for one in named:
+        about = union.metadata(one.parts[0] / "0")
+        for group in groups:
+            if union.agree([union.metadata(group[0].parts[0] / "0"), about]):
+                group.append(one)
+                break
+        else:
+            groups.append([one])
+    return groups
+
+
+def omero(group: Sequence[Named], statistics: dict[str, str]) -> dict:
+    """Return channel names, colours and display windows (0.5 and 99.8 % of the pixels)."""
+    channels = []
+    for index, one in enumerate(group):
+        kind = one.layer.dtype.kind
+        low, high = 0.0, 1.0
+        if one.name in statistics:
+            found = histograms.read(statistics[one.name])
+            low, high = found.percentile(0.5), found.percentile(99.8)
+            least, most = found.minimum(), found.maximum()
+        if kind in "ui":
+            import numpy as np
+
+            least, most = 0, int(np.iinfo(one.layer.dtype).max)
+        elif one.name not in statistics:
+            least, most = 0.0, 1.0
+        channels.append(
+            {
+                "label": one.name,
+                "color": COLOURS[index % len(COLOURS)],
+                "active": index < 3,
+                "window": {"min": least, "max": most, "start": low, "end": max(high, low + 1e-9)},
+            }
+        )
+    return {"channels": channels}
+
+
+def unite_group(group: Sequence[Named], target: Path, linker: union.Linker, extra: dict) -> None:
+    """Write one multiscale image from the layers of a group."""
+    layout = group[0].layer.layout
+    shapes = level_shapes(layout.shape) if group[0].levels else [layout.shape]
+    ome = images.ome_attributes(layout, scales=scales(shapes), name=group[0].name)
+    union.write_group(target, {"ome": ome | extra})
+    union.unite_arrays([one.parts for one in group], target / "0", "0", linker)
+    for level in range(1, len(shapes)):
+        union.unite_arrays([one.levels for one in group], target / str(level), str(level), linker)
+
+
+def main(
+    out_store: cli.OutFile,
+    image: Annotated[
+        list[str] | None, NAMED, typer.Option(help="NAME=GLOB of an image layer; repeated")
+    ] = None,
+    label: Annotated[
+        list[str] | None, NAMED, typer.Option(help="NAME=GLOB of a label layer; repeated")
+    ] = None,
+    pyramid: Annotated[
+        list[str] | None, NAMED, typer.Option(help="NAME=GLOB of the smaller levels of a layer")
+    ] = None,
+    statistics: Annotated[
+        list[str] | None, NAMED, typer.Option(help="NAME=GLOB of the histograms of an image")
+    ] = None,
+) -> None:
+    """Unite layers into one OME-Zarr 0.5 store without copying a pixel.
+
+    Images that agree in type and chunks are the channels of one image at the root of the
+    store; others stand beside it in groups of their own. Labels are in the group ``labels``.
+    Run it on the host: a hard link between two bind mounts of a container fails.
+    """
+    windows, levels = split(statistics), split(pyramid)
+
+    def opened(options: list[str] | None, kind: str) -> list[Named]:
+        return [
+            Named(
+                name,
+                images.open_layer(pattern, kind=kind),
+                find(pattern),
+                find(levels[name]) if name in levels else [],
+            )
+            for name, pattern in split(options).items()
+        ]
+
+    pictures, labels = opened(image, "image"), opened(label, "label")
+    linker = union.Linker()
+    with writing(out_store) as store:
+        groups = group_by_array(pictures)
+        if not groups:
+            union.write_group(store, {})
+        for index, group in enumerate(groups):
+            target = store if index == 0 else store / f"image_{index}_{group[0].layer.dtype}"
+            unite_group(group, target, linker, {"omero": omero(group, windows)})
+        names = []
+        for one in labels:
+            name = "".join(c if c.isalnum() or c in "-_" else "_" for c in one.name)
+            names.append(name)
+            source = {"image-label": {"version": "0.5", "source": {"image": "../../"}}}
+            unite_group([one], store / "labels" / name, linker, source)
+        if names:
+            union.write_group(store / "labels", {"ome": {"version": "0.5", "labels": names}})
+    cli.log.info("%s: %s", out_store.name, linker.summary())
+
+
+if __name__ == "__main__":
+    cli.run(main)
