@@ -1,4 +1,4 @@
-"""Doctor and test: is all there, and does it work?"""
+"""Doctor and test: whether all is there, and whether it works."""
 
 import os
 import platform
@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from cytoloom.environments import environment_path, families
 

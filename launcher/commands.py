@@ -151,10 +151,8 @@ def demo(words: list[str]) -> int:
         return 0
     start = time.monotonic()
     line = read_run(words)
-    for name, value in (("pipeline", str(DEMO_PIPELINE)), ("outdir", DEMO_OUTDIR)):
-        if name not in line.values:
-            line.values[name] = value
-            line.words += [f"--{name}", value]
+    line.give("pipeline", str(DEMO_PIPELINE))
+    line.give("outdir", DEMO_OUTDIR)
     if line.dry_run:
         return plan(["--dry_run", *plan_words(line)], capture=False).returncode
     prepared = prepare_run(line)
@@ -212,8 +210,8 @@ def stage(words: list[str]) -> int:
     if name not in known:
         raise Failure(f"no stage {name!r}{nearest(name, known)}; `./cytoloom stage` lists them", 2)
     folder = install.ensure(family_of(name))
-    command = [folder / "bin" / "python", PROJECT / "bin" / f"{name}.py", *words[1:]]
-    return execute(command, in_environment(folder))
+    command: list[str | Path] = [folder / "bin" / "python", PROJECT / "bin" / f"{name}.py"]
+    return execute([*command, *words[1:]], in_environment(folder))
 
 
 def setup(words: list[str]) -> int:

@@ -151,7 +151,7 @@ def progress(
     error when it fails.
     """
     folder = make_folder(cache() / "logs")
-    log = folder / f"{what.split(' (')[0].replace(' ', '-').replace('/', '-')}.log"
+    log = folder / f"{what.split(' (', maxsplit=1)[0].replace(' ', '-').replace('/', '-')}.log"
     live = sys.stderr.isatty()
     say(f"{what} ...", end="")
     start = time.monotonic()
@@ -195,6 +195,6 @@ def explain(what: str, log: Path) -> Failure:
             TRY_AGAIN,
         )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    marked = [line for line in lines if line.lower().startswith(("error", "×", "╰"))]
+    marked = [line for line in lines if line.lower().startswith("error")]
     last = (marked or lines or ["no message"])[-1]
     return Failure(f"{what}: {last} (details: {log})")

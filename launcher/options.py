@@ -22,26 +22,37 @@ class RunLine:
 
     values: dict[str, str] = field(default_factory=dict)  # of the plan, by name
     flags: list[str] = field(default_factory=list)  # of the plan
-    profile: str | None = None
     nextflow: str | None = None
     dry_run: bool = False
     before: list[str] = field(default_factory=list)  # Nextflow's options before `run`
     words: list[str] = field(default_factory=list)  # everything else, in order
 
+    def give(self, name: str, value: str) -> None:
+        """Set a parameter of the plan that the user has not set."""
+        if name not in self.values:
+            self.values[name] = value
+            self.words += [f"--{name}", value]
+
 
 def plain(word: str) -> str:
-    """Name of an option as the plan spells it: ``--from`` is ``from_tag``."""
-    name = word.removeprefix("--").partition("=")[0].replace("-", "_")
+    """Name of a parameter as the plan spells it (``--from`` is ``from_tag``), else nothing."""
+    if not word.startswith("--"):
+        return ""
+    name = word[2:].partition("=")[0].replace("-", "_")
     return "from_tag" if name == "from" else name
+
+
+def take_value(word: str, rest: list[str]) -> str:
+    """Value of an option: after its ``=``, else the next word."""
+    if word.startswith("--") and "=" in word:
+        return word.partition("=")[2]
+    if not rest:
+        raise Failure(f"{word} needs a value", USAGE)
+    return rest.pop(0)
 
 
 def read_run(words: list[str]) -> RunLine:
     """Sort the words of a ``run`` command.
-
-    Parameters
-    ----------
-    words : list of str
-        What follows ``./cytoloom run``.
 
     Raises
     ------
@@ -50,33 +61,22 @@ def read_run(words: list[str]) -> RunLine:
     """
     line = RunLine()
     rest = list(words)
-
-    def value_of(word: str) -> str:
-        if word.startswith("--") and "=" in word:
-            return word.partition("=")[2]
-        if not rest:
-            raise Failure(f"{word} needs a value", USAGE)
-        return rest.pop(0)
-
     while rest:
         word = rest.pop(0)
-        name = plain(word) if word.startswith("--") else ""
+        name = plain(word)
         if name == "dry_run":
             line.dry_run = word.partition("=")[2].lower() != "false"
         elif name == "nextflow":
-            line.nextflow = value_of(word)
+            line.nextflow = take_value(word, rest)
         elif name in PLAN_VALUES:
-            line.values[name] = value_of(word)
+            line.values[name] = take_value(word, rest)
             line.words += [f"--{name}", line.values[name]]
         elif word in GLOBAL_VALUES:
-            line.before += [word, value_of(word)]
+            line.before += [word, take_value(word, rest)]
         elif word in GLOBAL_FLAGS:
             line.before.append(word)
         else:
-            if name in PLAN_FLAGS:
-                line.flags.append(name)
-            if word == "-profile" and rest:
-                line.profile = rest[0]
+            line.flags += [name] if name in PLAN_FLAGS else []
             line.words.append(word)
     return line
 
