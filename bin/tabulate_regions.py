@@ -7,7 +7,7 @@ from cytoloom import cli, images, labels, measure, measure_runs, tables
 from cytoloom.errors import BadData
 from cytoloom.regions import Region
 
-WHOLE_FRAME = 2**26  # voxels, 256 MiB of labels
+LOOKED_THROUGH = 2**26  # voxels, 256 MiB of labels
 
 
 def check_pair(image, label):
@@ -31,20 +31,35 @@ def _shape(layer):
 def read_objects(label, box):
     """Read the labels of one frame so that every object that meets ``box`` is whole.
 
-    Separate pieces of one label are one object, wherever they lie, if the frame is at most
-    ``WHOLE_FRAME`` voxels; in larger frames see `labels.read_whole_objects`.
+    All parts at hand are looked through if they hold at most ``LOOKED_THROUGH`` voxels: then
+    pieces of one label are one object wherever they lie. Else see `labels.read_whole_objects`.
 
     Returns
     -------
     numbers : (Z, Y, X)
     read : Region
     """
-    frame = Region(box.t, *((0, n) for n in label.shape[1:]))
-    held = (part.region.intersect(frame) for part in label.parts)
-    if frame.size <= WHOLE_FRAME and sum(r.size for r in held if r) == frame.size:
-        return label.read(frame)[0], frame
+    at_hand = Region(box.t, *label.region.spans[1:])
+    held = (part.region.intersect(at_hand) for part in label.parts)
+    if at_hand.size <= LOOKED_THROUGH and sum(r.size for r in held if r) == at_hand.size:
+        return label.read(at_hand)[0], at_hand
     numbers, read = labels.read_whole_objects(label, box)
     return numbers[0], read
+
+
+def check_whole(runs, low, high, read, label):
+    """Raise BadData if an object ends where the parts at hand do, inside the image."""
+    for axis, (start, stop), size, name in zip(
+        range(3), read.spans[1:], label.shape[1:], "zyx", strict=True
+    ):
+        cut = (low[:, axis] == 0) & (start > 0)
+        cut |= (high[:, axis] == stop - start) & (stop < size)
+        if cut.any():
+            raise BadData(
+                f"labels of {label.channel!r}: object {runs.label[cut][0]} of frame {read.t[0]} "
+                f"leaves the parts at hand ({read}) along {name}: make the patches of `patching` "
+                "larger than the objects"
+            )
 
 
 def measure_owned(image, label, box):
@@ -70,6 +85,7 @@ def measure_owned(image, label, box):
     if not len(runs):
         return {}
     low, high = measure_runs.bounding_boxes(runs)
+    check_whole(runs, low, high, read, label)
     low, high = low.min(axis=0), high.max(axis=0)
     origin = [int(n) for n in corner + low]
     needed = Region(box.t, *zip(origin, (int(n) for n in corner + high), strict=True))
