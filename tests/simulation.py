@@ -278,13 +278,16 @@ def _draw(
     """Return label images (t, 1, y, x): ellipses of axes radius * stretch, radius / stretch."""
     height, width = assay.shape
     labels = np.zeros((len(paths), 1, height, width), np.uint32)
-    y, x = np.mgrid[:height, :width]
+    reach = int(np.ceil(1.1 * radius)) + 1
     for frame, places in enumerate(paths):
         for cell, (cy, cx) in enumerate(places):
-            dy, dx = y - cy, x - cx
+            top, left = (max(0, int(c) - reach) for c in (cy, cx))
+            box = labels[frame, 0, top : max(0, int(cy) + reach), left : max(0, int(cx) + reach)]
+            y, x = np.ogrid[: box.shape[0], : box.shape[1]]
+            dy, dx = y + top - cy, x + left - cx
             along = (dy * np.cos(angle[cell]) + dx * np.sin(angle[cell])) / stretch[cell]
             across = (dx * np.cos(angle[cell]) - dy * np.sin(angle[cell])) * stretch[cell]
-            labels[frame, 0][along**2 + across**2 <= radius**2] = cell + 1
+            box[along**2 + across**2 <= radius**2] = cell + 1
     return labels
 
 

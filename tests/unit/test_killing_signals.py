@@ -103,7 +103,7 @@ INDEX = arrays(np.float64, st.integers(1, 60), elements=UNIT)
 
 
 @given(INDEX, st.sampled_from(["gaussian", "savgol", "quadratic", "moving_average", "none"]))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_smoothing_keeps_length_and_range_and_constants(values, method):
     smoothed = viability.smooth(values, method)
     assert smoothed.shape == values.shape
