@@ -59,7 +59,6 @@ class Pairs:
     size: NDArray[np.float64]
 
     def __len__(self) -> int:
-        """Return the number of contacts."""
         return self.effector.size
 
 
@@ -97,8 +96,7 @@ class Outline:
     def boxes(self) -> tuple[Integers, Integers]:
         """Lowest and highest lattice point of each object, shape (n, ndim), in half pixels."""
         if not self.count:
-            empty = np.empty((0, self.centre.shape[1]), np.int64)
-            return empty, empty
+            return self.centre, self.centre
         first = self.starts[:-1]
         return np.minimum.reduceat(self.centre, first), np.maximum.reduceat(self.centre, first)
 
@@ -114,7 +112,8 @@ class Outline:
             list(product(*([0] if axis == normal else [-1, 0, 1] for axis in range(ndim))))
             for normal in range(ndim)
         ]
-        return self.centre[faces][:, np.newaxis] + np.array(around)[self.axis[faces]]
+        steps: Integers = np.array(around)[self.axis[faces]]
+        return self.centre[faces][:, np.newaxis] + steps
 
 
 def number_objects(image: NDArray[Any], labels: NDArray[Any], *, where: str) -> NDArray[np.int32]:
@@ -136,8 +135,10 @@ def number_objects(image: NDArray[Any], labels: NDArray[Any], *, where: str) -> 
     if not labels.size:
         return np.zeros(image.shape, np.int32)
     numbers = np.arange(1, labels.size + 1, dtype=np.int32)
-    if max(int(image.max(initial=0)), int(labels.max())) < 1 << 26:
-        table = np.zeros(max(int(image.max(initial=0)), int(labels.max())) + 1, np.int32)
+    highest = max(int(image.max(initial=0)), int(labels.max()))
+    index: NDArray[np.int32]
+    if highest < 1 << 26:
+        table = np.zeros(highest + 1, np.int32)
         table[labels] = numbers
         index = table[image]
     else:
@@ -159,25 +160,24 @@ def number_objects(image: NDArray[Any], labels: NDArray[Any], *, where: str) -> 
 
 def outline(index: NDArray[np.int32], count: int) -> Outline:
     """Return the faces of objects 1 … ``count`` of an index image, 2-D or 3-D."""
-    flat = np.arange(index.size, dtype=np.int64).reshape(index.shape)
     found: list[tuple[Integers, ...]] = []
     for axis in range(index.ndim):
-        values, pixels = np.moveaxis(index, axis, 0), np.moveaxis(flat, axis, 0)
-        lower, upper = values[:-1], values[1:]
-        change = lower != upper
-        sides = (
-            (lower[change], pixels[:-1][change], pixels[1:][change], 1),
-            (upper[change], pixels[1:][change], pixels[:-1][change], -1),
-            (values[0].ravel(), pixels[0].ravel(), None, -1),
-            (values[-1].ravel(), pixels[-1].ravel(), None, 1),
-        )
-        for owner, inside, outside, direction in sides:
-            mine = owner > 0
-            owner, inside = owner[mine].astype(np.int64), inside[mine]
-            outside = np.full(inside.size, -1) if outside is None else outside[mine]
-            centre = 2 * np.stack(np.unravel_index(inside, index.shape), axis=1) + 1
-            centre[:, axis] += direction
-            found.append((owner, np.full(owner.size, axis), centre, inside, outside))
+        values = np.moveaxis(index, axis, 0)
+        change = np.argwhere(values[:-1] != values[1:])
+        ends = [np.insert(np.argwhere(values[i]), 0, i % len(values), axis=1) for i in (0, -1)]
+        onward = change + np.eye(1, index.ndim, dtype=np.int64)
+        stride = int(np.prod(index.shape[axis + 1 :]))
+        for place, side, beyond in (
+            (change, 1, True), (onward, -1, True), (ends[0], -1, False), (ends[1], 1, False)
+        ):  # fmt: skip
+            owner = values[tuple(place.T)].astype(np.int64)
+            place, owner = place[owner > 0], owner[owner > 0]
+            place = np.insert(place[:, 1:], axis, place[:, 0], axis=1)
+            inside = np.ravel_multi_index(tuple(place.T), index.shape)
+            outside = inside + side * stride if beyond else np.full_like(inside, -1)
+            centre = 2 * place + 1
+            centre[:, axis] += side
+            found.append((owner, np.full_like(owner, axis), centre, inside, outside))
     owner, axes, centre, inside, outside = (np.concatenate(f) for f in zip(*found, strict=True))
     order = np.argsort(owner, kind="stable")
     return Outline(count, *(a[order] for a in (owner, axes, centre, inside, outside)))
@@ -221,7 +221,9 @@ def find_contacts(
     Pairs
     """
     stride = counts[1] + 1
-    shared, pixels = _overlapping(effectors, targets, stride)
+    both = (effectors > 0) & (targets > 0)
+    keys = effectors[both].astype(np.int64) * stride + targets[both]
+    shared, pixels = np.unique(keys, return_counts=True)
     if own is None:
         own = np.zeros(counts[0], np.int64)
     apart = own[shared // stride - 1] != shared % stride
@@ -245,15 +247,6 @@ def find_contacts(
     np.add.at(per_axis, (np.searchsorted(keys, faces[:, 0]), border.axis[faces[:, 1]]), 1)
     size = per_axis @ face_sizes(spacing)
     return Pairs(keys // stride - 1, keys % stride - 1, gaps, overlap, size)
-
-
-def _overlapping(
-    effectors: NDArray[np.int32], targets: NDArray[np.int32], stride: int
-) -> tuple[Integers, Integers]:
-    both = (effectors > 0) & (targets > 0)
-    keys = effectors[both].astype(np.int64) * stride + targets[both]
-    found, pixels = np.unique(keys, return_counts=True)
-    return found, pixels
 
 
 def _faces_at(border: Outline, targets: NDArray[np.int32], stride: int) -> Integers:
@@ -324,7 +317,7 @@ def _distinct_rows(rows: Integers) -> Integers:
     low = rows.min(axis=0)
     span = rows.max(axis=0) - low + 1
     flat = np.unique(np.ravel_multi_index(tuple((rows - low).T), tuple(span)))
-    return np.stack(np.unravel_index(flat, tuple(span)), axis=1) + low
+    return np.asarray(np.stack(np.unravel_index(flat, tuple(span)), axis=1) + low, np.int64)
 
 
 def closest_distances(
@@ -377,7 +370,7 @@ def contact_events(contacts: pd.DataFrame, *, max_gap: int = 0) -> pd.DataFrame:
     size = rows["contact_length_um"].fillna(rows["contact_area_um2"]).astype("float64")
     rows = rows[[*pair, "frame"]].assign(size=size)
     # Two labels of one track in one frame are one contact.
-    rows = rows.groupby([*pair, "frame"], sort=True, as_index=False)["size"].sum()
+    rows = rows.groupby([*pair, "frame"], as_index=False).agg(size=("size", "sum"))
     begins = rows.groupby(pair)["frame"].diff().fillna(max_gap + 2) > max_gap + 1
     event = begins.groupby([rows[name] for name in pair]).cumsum().astype("int32")
     events = (

@@ -153,7 +153,7 @@ def _linked(points: Floats, tree: Any, threshold: float) -> Integers | None:
     graph = coo_array((np.ones(len(edges), bool), (edges[:, 0], edges[:, 1])), (count, count))
     if connected_components(graph, directed=False, return_labels=False) > 1:
         return None
-    return edges[np.lexsort((edges[:, 1], edges[:, 0]))].astype(np.int64)
+    return np.asarray(edges[np.lexsort((edges[:, 1], edges[:, 0]))], np.int64)
 
 
 def lengths(points: Floats, edges: Integers) -> Floats:
@@ -206,7 +206,7 @@ def node_id(frame: int, channel: str, label: int) -> str:
     return f"f{frame}_{channel}_{label}"
 
 
-def add_cells(graph: nx.Graph, cells: pd.DataFrame, channel: str) -> list[str]:
+def add_cells(graph: nx.Graph[str], cells: pd.DataFrame, channel: str) -> list[str]:
     """Add a node per row of a cells or tracks table; return the names in the order of rows."""
     tracks: list[int] = [0] * len(cells)
     if "track_id" in cells.columns:
@@ -223,7 +223,7 @@ def add_cells(graph: nx.Graph, cells: pd.DataFrame, channel: str) -> list[str]:
     return names
 
 
-def write_graphml(path: Path | str, graph: nx.Graph) -> None:
+def write_graphml(path: Path | str, graph: nx.Graph[str]) -> None:
     """Write a graph as GraphML, whole or not at all; equal graphs give equal bytes."""
     import networkx as nx
 
@@ -231,7 +231,7 @@ def write_graphml(path: Path | str, graph: nx.Graph) -> None:
         nx.write_graphml_xml(graph, temporary)
 
 
-def read_graphml(pattern: Path | str) -> nx.Graph:
+def read_graphml(pattern: Path | str) -> nx.Graph[str]:
     """Read the graphs of all parts that a path or glob names, as one graph.
 
     Raises
@@ -245,7 +245,7 @@ def read_graphml(pattern: Path | str) -> nx.Graph:
 
     import networkx as nx
 
-    whole = nx.Graph()
+    whole: nx.Graph[str] = nx.Graph()
     for path in find(pattern, what="network"):
         try:
             part = nx.read_graphml(path)

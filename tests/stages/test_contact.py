@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import analyse_contact
@@ -10,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from scipy.spatial.distance import cdist
+
 from cytoloom import images, networks, statistics, tables
 from cytoloom.regions import Region
 from cytoloom.schemas import SCHEMAS
-from scipy.spatial.distance import cdist
 
 PIXEL = (1.0, 0.5, 0.25)
 FRAMES = 8
@@ -157,7 +159,7 @@ def test_batches_equal_whole(scene, tmp_path, settings, planes):
     whole = outputs(tmp_path / "whole")
     analyse_contact.main(**arguments, **whole, channel="TC", **settings)
     cuts = [0, 1, 4, 5, 8]
-    for part, (start, stop) in enumerate(zip(cuts, cuts[1:], strict=False)):
+    for part, (start, stop) in enumerate(pairwise(cuts)):
         made = outputs(tmp_path / "parts", part)
         analyse_contact.main(
             **arguments, **made, channel="TC", region=f"t={start}:{stop}", cores=2, **settings

@@ -11,11 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from analyse_triangulation import Method
+from scipy.spatial import Delaunay
+from scipy.spatial.distance import cdist
+
 from cytoloom import images, networks, statistics, tables
 from cytoloom.regions import Region
 from cytoloom.schemas import SCHEMAS
-from scipy.spatial import Delaunay
-from scipy.spatial.distance import cdist
 
 PIXEL = (2.0, 0.5, 0.5)
 COUNTS = [30, 0, 1, 2, 3, 12, 40]  # cells of each frame
@@ -121,7 +122,7 @@ def test_delaunay(scene, tmp_path, planes):
 
 
 def test_threshold_connected_is_what_pycyto_ships(scene, tmp_path):
-    """Literally: the first of 50, 60, … 10000 px whose graph is connected; frames keep their place."""
+    """Literally: the first of 50, 60, … 10000 px that connects; frames keep their place."""
     arguments, made = scene(), outputs(tmp_path / "out")
     analyse_triangulation.main(**arguments, **made, method=Method.threshold_connected)
     table = cells()

@@ -5,12 +5,13 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from cytoloom import contacts
-from cytoloom.errors import BadData
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage import graph
+
+from cytoloom import contacts
+from cytoloom.errors import BadData
 
 SPACINGS = {2: (0.5, 0.3), 3: (2.0, 0.5, 0.3)}
 

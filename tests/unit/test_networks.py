@@ -6,12 +6,13 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
-from cytoloom import networks
-from cytoloom.errors import BadData, InputMissing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial.distance import cdist
+
+from cytoloom import networks
+from cytoloom.errors import BadData, InputMissing
 
 
 def shipped_threshold_graph(points):
