@@ -64,8 +64,7 @@ def java_candidates() -> Iterator[Path]:
             yield Path(home) / "bin" / "java"
     if on_path := shutil.which("java"):
         yield Path(on_path)
-    for found in sorted(Path("/usr/lib/jvm").glob("*/bin/java"), reverse=True):
-        yield found
+    yield from sorted(Path("/usr/lib/jvm").glob("*/bin/java"), reverse=True)
 
 
 def bundled_java() -> Path | None:

@@ -9,8 +9,9 @@ import os
 from pathlib import Path
 
 import pytest
-from cytoloom.environments import environment_path
 from hypothesis import HealthCheck, settings
+
+from cytoloom.environments import environment_path
 
 PROJECT = Path(__file__).resolve().parent.parent
 
