@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from cytoloom import cli, kinematics, tables, tracks
 
 OptionalTable = Annotated[
@@ -35,8 +36,9 @@ def main(
     ] = None,
     msd_from: Annotated[
         From,
-        typer.Option(help="lag: all pairs of points a lag apart; origin: the track's first point "
-                     "(pyCyto)"),
+        typer.Option(
+            help="lag: all pairs of points a lag apart; origin: the track's first point (pyCyto)"
+        ),
     ] = From.lag,
     fit_lags: Annotated[
         int, typer.Option(min=2, help="lags in the fit of the diffusion coefficient [frames]")
@@ -52,8 +54,11 @@ def main(
     interval = tracked.attrs.get("frame_interval")
     units = dict(kinematics.UNITS)
     if interval is None:
-        log.warning("%s: the frame interval is not known; times are in frames, not seconds "
-                    "(set `frame_interval` at the input)", table)
+        log.warning(
+            "%s: the frame interval is not known; times are in frames, not seconds "
+            "(set `frame_interval` at the input)",
+            table,
+        )
         interval = 1.0
         units = {name: unit.replace("s", "frame") for name, unit in units.items()}
     nodes = kinematics.points(tracks.objects(tracked, what=table), min_length)
@@ -72,9 +77,7 @@ def main(
     if out_msd:
         wanted = lags
         if msd_from is From.origin:
-            wanted = kinematics.squared_displacement(
-                nodes, interval, max_lag=max_lag, origin=True
-            )
+            wanted = kinematics.squared_displacement(nodes, interval, max_lag=max_lag, origin=True)
         tables.write_table(out_msd, kinematics.named(wanted, tracked), "msd")
     if out_track_summary:
         summary = kinematics.summary(nodes, moved, lags, fit_lags)

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
+
 from cytoloom import cli, files, images, tables, tracks
 from cytoloom.errors import BadData, UsageError
 from cytoloom.regions import Region
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import pandas as pd
+
     from cytoloom.exchange.trackmate_xml import Scene
 
 OUT = cli.Contract("output")
@@ -52,15 +54,18 @@ def check_lineage(nodes: "pd.DataFrame", edges: NDArray[np.int64], *, what: str)
         ours = nodes[name].to_numpy(dtype=np.int64)
         pairs = np.unique(np.stack([ours, getattr(found, name)]), axis=1).shape[1]
         if not pairs == len(np.unique(ours)) == len(np.unique(getattr(found, name))):
-            raise BadData(f"{what}: the edges do not give the {name} of the table of tracks; "
-                          "give both from the same tracker")
+            raise BadData(
+                f"{what}: the edges do not give the {name} of the table of tracks; "
+                "give both from the same tracker"
+            )
 
 
 def main(
     table: cli.Table,
     edges: cli.Table,
     label: Annotated[
-        str | None, cli.Contract("input"),
+        str | None,
+        cli.Contract("input"),
         typer.Option(help="label layer, by label or by track, for --out-ctc: a path or a glob"),
     ] = None,
     out_geff: Annotated[Path | None, OUT, typer.Option(help="GEFF store to write")] = None,
@@ -81,8 +86,10 @@ def main(
     that they lie on the label image.
     """
     if not any((out_geff, out_trackmate, out_napari, out_napari_graph, out_ctc)):
-        raise UsageError("nothing to write: give --out-geff, --out-trackmate, --out-napari, "
-                         "--out-napari-graph or --out-ctc")
+        raise UsageError(
+            "nothing to write: give --out-geff, --out-trackmate, --out-napari, "
+            "--out-napari-graph or --out-ctc"
+        )
     if out_ctc and label is None:
         raise UsageError("--out-ctc needs the label image: give --label")
     everything = tables.read_table(table, "tracks")
@@ -115,8 +122,14 @@ def write_geff(
 
     size = nodes.attrs.get("pixel_size")
     with files.writing(folder) as path:
-        geff.write(path, nodes, pairs, table=table, pixel_size=tuple(size) if size else None,
-                   frame_interval=nodes.attrs.get("frame_interval"))
+        geff.write(
+            path,
+            nodes,
+            pairs,
+            table=table,
+            pixel_size=tuple(size) if size else None,
+            frame_interval=nodes.attrs.get("frame_interval"),
+        )
 
 
 def write_napari(
@@ -141,8 +154,11 @@ def write_ctc(
 
     merges = int((links["link"] == "merge").sum())
     if merges:
-        log.warning("%d links of merges: a track of the Cell Tracking Challenge has one parent, "
-                    "the others are left out there", merges)
+        log.warning(
+            "%d links of merges: a track of the Cell Tracking Challenge has one parent, "
+            "the others are left out there",
+            merges,
+        )
     key = "track_id" if layer.kind == "trackedlabel" else "label"
     with files.writing(folder) as path:
         ctc.write(path, nodes, frames_of(layer), key=key)

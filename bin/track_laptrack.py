@@ -7,8 +7,9 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from cytoloom import cli, lap, tables, tracks
 from numpy.typing import NDArray
+
+from cytoloom import cli, lap, tables, tracks
 
 log = logging.getLogger("cytoloom")
 
@@ -44,9 +45,7 @@ def link_laptrack(
         alternative_cost_percentile=limits.cutoff_percentile * 100,
     )
     spots = [places[a:b] for a, b in zip(starts, stops, strict=True)]
-    edges = [
-        (starts[t] + i, starts[u] + j) for (t, i), (u, j) in tracker.predict(spots).edges
-    ]
+    edges = [(starts[t] + i, starts[u] + j) for (t, i), (u, j) in tracker.predict(spots).edges]
     return np.array(sorted(edges), dtype=np.int64).reshape(-1, 2)
 
 
@@ -62,8 +61,10 @@ def main(
     ] = 15.0,
     max_frame_gap: Annotated[
         int,
-        typer.Option(min=1, help="greatest difference of frame numbers across a gap; "
-                     "2 bridges one missing frame"),
+        typer.Option(
+            min=1,
+            help="greatest difference of frame numbers across a gap; 2 bridges one missing frame",
+        ),
     ] = 5,
     gap_closing_max_distance: Annotated[
         float, typer.Option(min=0, help="greatest distance across a gap [unit]")
@@ -85,16 +86,21 @@ def main(
     ] = 1.05,
     cutoff_percentile: Annotated[
         float,
-        typer.Option(min=0, max=1, help="reference cost of gaps, splits and merges: this "
-                     "quantile of all their costs"),
+        typer.Option(
+            min=0,
+            max=1,
+            help="reference cost of gaps, splits and merges: this quantile of all their costs",
+        ),
     ] = 0.9,
     min_track_length: Annotated[
         int, typer.Option(min=1, help="trees of fewer cells stay untracked; TrackMate: 2")
     ] = 1,
     rules: Annotated[
         Rules,
-        typer.Option(help="trackmate: TrackMate's own results, and fast; laptrack: the LapTrack "
-                     "library, which also joins single cells to tracks"),
+        typer.Option(
+            help="trackmate: TrackMate's own results, and fast; laptrack: the LapTrack "
+            "library, which also joins single cells to tracks"
+        ),
     ] = Rules.trackmate,
 ) -> None:
     """LAP tracking (Jaqaman 2008), as TrackMate's LAP tracker does it.
@@ -114,14 +120,11 @@ def main(
         cutoff_percentile=cutoff_percentile,
     )
     link = lap.link if rules is Rules.trackmate else link_laptrack
-    found = link(
-        nodes["frame"].to_numpy(dtype=np.int64), tracks.coordinates(nodes, unit), limits
-    )
+    found = link(nodes["frame"].to_numpy(dtype=np.int64), tracks.coordinates(nodes, unit), limits)
     tracked, edges = tracks.assemble(cells, nodes, found, min_track_length=min_track_length)
     tables.write_table(out_tracks, tracked, "tracks")
     tables.write_table(out_edges, edges, "edges")
-    log.info("%d cells, %d links, %d tracks", len(nodes), len(edges),
-             tracked["track_id"].nunique())
+    log.info("%d cells, %d links, %d tracks", len(nodes), len(edges), tracked["track_id"].nunique())
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
+
 from cytoloom import cli, images, tables
 from cytoloom.errors import BadData
 from cytoloom.regions import Region
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
+
 from cytoloom import cli, tables, tracks
 from cytoloom.errors import BadData, UsageError
-from numpy.typing import NDArray
 
 log = logging.getLogger("cytoloom")
 
@@ -89,8 +90,11 @@ def main(
     out_edges: cli.OutTable,
     search_range: Annotated[
         float | None,
-        typer.Option(min=0, help="greatest distance a cell moves between frames [unit]; "
-                     "default: linking_max_distance"),
+        typer.Option(
+            min=0,
+            help="greatest distance a cell moves between frames [unit]; "
+            "default: linking_max_distance",
+        ),
     ] = None,
     memory: Annotated[
         int | None,
@@ -98,8 +102,11 @@ def main(
     ] = None,
     adaptive_stop: Annotated[
         float | None,
-        typer.Option(min=0, help="where too many cells compete, shrink the range down to this "
-                     "[unit]; not given: an error"),
+        typer.Option(
+            min=0,
+            help="where too many cells compete, shrink the range down to this "
+            "[unit]; not given: an error",
+        ),
     ] = None,
     adaptive_step: Annotated[
         float, typer.Option(min=0.01, max=0.99, help="factor by which the range shrinks")
@@ -107,9 +114,7 @@ def main(
     linking_max_distance: Annotated[
         float, typer.Option(min=0, help="TrackMate's name for search_range [unit]")
     ] = 15.0,
-    max_frame_gap: Annotated[
-        int, typer.Option(min=1, help="TrackMate's name for memory + 1")
-    ] = 1,
+    max_frame_gap: Annotated[int, typer.Option(min=1, help="TrackMate's name for memory + 1")] = 1,
     size_min: Annotated[
         float | None, typer.Option(help="track only cells of an area above this [px]")
     ] = None,
@@ -144,8 +149,7 @@ def main(
     tracked, edges = tracks.assemble(cells, nodes, found, min_track_length=min_track_length)
     tables.write_table(out_tracks, tracked, "tracks")
     tables.write_table(out_edges, edges, "edges")
-    log.info("%d cells, %d links, %d tracks", len(nodes), len(edges),
-             tracked["track_id"].nunique())
+    log.info("%d cells, %d links, %d tracks", len(nodes), len(edges), tracked["track_id"].nunique())
 
 
 if __name__ == "__main__":

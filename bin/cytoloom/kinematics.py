@@ -65,7 +65,7 @@ def points(nodes: pd.DataFrame, min_length: int = 1) -> pd.DataFrame:
 
 
 def _first(track: NDArray[np.int64]) -> NDArray[np.bool_]:
-    return np.diff(track, prepend=track[:1] - 1) != 0
+    return np.asarray(np.diff(track, prepend=track[:1] - 1) != 0)
 
 
 def _start(first: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -75,7 +75,7 @@ def _start(first: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 def _ratio(a: Floats, b: Floats) -> Floats:
     """Divide; nan where ``b`` is 0 or nan."""
-    return np.divide(a, b, out=np.full(np.shape(a), np.nan), where=np.asarray(b) > 0)
+    return np.asarray(np.divide(a, b, out=np.full(np.shape(a), np.nan), where=np.asarray(b) > 0))
 
 
 def motion(
@@ -201,8 +201,8 @@ def squared_displacement(
     numbers = pd.array(np.zeros(len(rows), dtype=np.int64), dtype="Int64")
     numbers[each] = names[rows[each, 0].astype(np.int64)]
     numbers[~each] = pd.NA
-    table.insert(0, "track_id", numbers)
-    table.insert(2, "lag_s", table["lag_frames"] * interval)
+    table["track_id"] = numbers
+    table["lag_s"] = table["lag_frames"] * interval
     return table.astype({"lag_frames": "int32", "n": "int64"})
 
 
@@ -272,9 +272,11 @@ def summary(
             "mean_turning_angle_rad": turning.mean().to_numpy(),
         }
     )
-    result["diffusion_um2_per_s"] = result["track_id"].map(
-        diffusion(msd, fit_lags, 2 if np.ptp(track["z_um"]) == 0 else 3) if len(track) else {}
-    ).astype(float)
+    result["diffusion_um2_per_s"] = (
+        result["track_id"]
+        .map(diffusion(msd, fit_lags, 2 if np.ptp(track["z_um"]) == 0 else 3) if len(track) else {})
+        .astype(float)
+    )
     return result
 
 
@@ -285,7 +287,7 @@ def diffusion(msd: pd.DataFrame, fit_lags: int, dimensions: int) -> dict[int, fl
     ``fit_lags`` lags, unweighted.
     """
     early = msd[msd["track_id"].notna() & (msd["lag_frames"] <= fit_lags)]
-    wide = early.pivot(index="track_id", columns="lag_s", values="msd_um2")
+    wide = early.pivot_table(index="track_id", columns="lag_s", values="msd_um2")
     if wide.shape[1] < fit_lags:
         return {}
     wide = wide.dropna()

@@ -92,8 +92,10 @@ def lineage(frames: ArrayLike, edges: ArrayLike) -> Lineage:
     track_id = _components(n, edges[inside])
     parent = np.zeros(n + 1, dtype=np.int64)
     generation = np.zeros(n + 1, dtype=np.int64)
-    between = [(track_id[b], track_id[a], s) for (a, b), s in
-               zip(edges[~inside], splits[~inside], strict=True)]
+    between = [
+        (track_id[b], track_id[a], s)
+        for (a, b), s in zip(edges[~inside], splits[~inside], strict=True)
+    ]
     # A parent's number is lower than its child's, so sorted order is ancestors first.
     for child, ancestor, split in sorted(between):
         parent[child] = parent[child] or ancestor
@@ -136,23 +138,29 @@ def objects(table: pd.DataFrame, *, what: str = "table") -> pd.DataFrame:
     """
     positions = table["position"].unique()
     if len(positions) > 1:
-        raise BadData(f"{what}: {len(positions)} positions ({positions[0]}, {positions[1]}, ...); "
-                      "tracks belong to one position: give the tables of one position at a time")
+        raise BadData(
+            f"{what}: {len(positions)} positions ({positions[0]}, {positions[1]}, ...); "
+            "tracks belong to one position: give the tables of one position at a time"
+        )
     place = ["z", "y", "x", *POSITION_UM]
     values = table[place].to_numpy(dtype=float, na_value=np.nan)
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
         row = table.iloc[int(np.flatnonzero(bad)[0])]
-        raise BadData(f"{what}: {int(bad.sum())} rows without a position in space, the first in "
-                      f"frame {row['frame']}, label {row['label']}; filter them out or measure anew")
+        raise BadData(
+            f"{what}: {int(bad.sum())} rows without a position in space, the first in "
+            f"frame {row['frame']}, label {row['label']}; filter them out or measure anew"
+        )
     check_rows(table, what=what)
     ordered = table.sort_values([*OBJECT, "channel"], kind="stable")
     single = ordered.drop_duplicates(OBJECT).reset_index(drop=True)
     if len(ordered.drop_duplicates([*OBJECT, *place])) > len(single):
         both = ordered.drop_duplicates([*OBJECT, *place])
         row = both[both.duplicated(OBJECT)].iloc[0]
-        raise BadData(f"{what}: frame {row['frame']}, label {row['label']} stands at two places; "
-                      "labels must be unique within a frame")
+        raise BadData(
+            f"{what}: frame {row['frame']}, label {row['label']} stands at two places; "
+            "labels must be unique within a frame"
+        )
     single.attrs.update(table.attrs)
     return single
 
@@ -162,8 +170,10 @@ def check_rows(table: pd.DataFrame, *, what: str = "table") -> None:
     twice = table.duplicated([*OBJECT, "channel"])
     if twice.any():
         row = table[twice].iloc[0]
-        raise BadData(f"{what}: frame {row['frame']}, label {row['label']}, channel "
-                      f"{row['channel']} has more than one row")
+        raise BadData(
+            f"{what}: frame {row['frame']}, label {row['label']}, channel "
+            f"{row['channel']} has more than one row"
+        )
 
 
 def select(nodes: pd.DataFrame, size_min: float | None, size_max: float | None) -> pd.DataFrame:
@@ -255,8 +265,10 @@ def edge_indices(nodes: pd.DataFrame, edges: pd.DataFrame, *, what: str = "edges
         found = index.get_indexer(wanted)
         if (found < 0).any():
             frame, label = wanted[int(np.flatnonzero(found < 0)[0])]
-            raise BadData(f"{what}: frame {frame}, label {label} is not in the table of tracks; "
-                          "give the edges that the same tracker wrote")
+            raise BadData(
+                f"{what}: frame {frame}, label {label} is not in the table of tracks; "
+                "give the edges that the same tracker wrote"
+            )
         ends.append(found)
     return np.stack(ends, axis=1).astype(np.int64).reshape(-1, 2)
 

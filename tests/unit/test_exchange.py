@@ -1,7 +1,7 @@
 """Track formats: what is written is read back, by us, by reference libraries, as in real files."""
 
 import json
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from cells_table import cells
+
 from cytoloom import tracks
 from cytoloom.errors import BadData
 from cytoloom.exchange import ctc, geff, napari, trackmate_xml
@@ -19,20 +20,34 @@ REAL = DATA / "trackmate_tracks_with_splitting_merging.xml"
 
 def lineage(channels=("TCell",)):
     """Return table, nodes, pairs, edges: a track with a gap that divides, and a lone cell."""
-    points = [(0, 1, 4, 4), (1, 1, 4, 6), (3, 1, 4, 8), (4, 1, 2, 9), (4, 2, 8, 9), (5, 1, 1, 9),
-              (5, 2, 9, 9), (2, 5, 14, 14)]
+    points = [
+        (0, 1, 4, 4),
+        (1, 1, 4, 6),
+        (3, 1, 4, 8),
+        (4, 1, 2, 9),
+        (4, 2, 8, 9),
+        (5, 1, 1, 9),
+        (5, 2, 9, 9),
+        (2, 5, 14, 14),
+    ]
     table = cells(points, channels=channels, intensity_mean=[1.5, 2, 3, 4, 5, 6, 7, 8])
     nodes = tracks.objects(table)
     place = {(f, n): i for i, (f, n) in enumerate(zip(nodes["frame"], nodes["label"], strict=True))}
-    links = [((0, 1), (1, 1)), ((1, 1), (3, 1)), ((3, 1), (4, 1)), ((3, 1), (4, 2)),
-             ((4, 1), (5, 1)), ((4, 2), (5, 2))]
+    links = [
+        ((0, 1), (1, 1)),
+        ((1, 1), (3, 1)),
+        ((3, 1), (4, 1)),
+        ((3, 1), (4, 2)),
+        ((4, 1), (5, 1)),
+        ((4, 2), (5, 2)),
+    ]
     pairs = [(place[a], place[b]) for a, b in links]
     tracked, edges = tracks.assemble(table, nodes, pairs)
     nodes = tracks.objects(tracked)
     return tracked, nodes, tracks.edge_indices(nodes, edges), edges
 
 
-SCENE = trackmate_xml.Scene((6, 1, 16, 16), (2.0, 0.5, 0.5), 60.0, "a & \"b\".tif")
+SCENE = trackmate_xml.Scene((6, 1, 16, 16), (2.0, 0.5, 0.5), 60.0, 'a & "b".tif')
 
 
 def test_trackmate_round_trip(tmp_path):
@@ -54,7 +69,7 @@ def test_trackmate_round_trip(tmp_path):
 def test_trackmate_counts_of_a_dividing_track(tmp_path):
     _, nodes, pairs, _ = lineage()
     trackmate_xml.write(tmp_path / "t.xml", nodes, pairs, SCENE)
-    (track,) = ElementTree.parse(tmp_path / "t.xml").iterfind("Model/AllTracks/Track")
+    (track,) = ET.parse(tmp_path / "t.xml").iterfind("Model/AllTracks/Track")
     values = {k: float(v) for k, v in track.attrib.items() if k != "name"}
     assert values["NUMBER_SPOTS"] == 7
     assert values["NUMBER_GAPS"] == 1
@@ -73,17 +88,17 @@ def paths(root, above=""):
 def assert_built_like(ours, real):
     """Elements, their order and their attributes are a selection of those of the real file."""
     known = {}
-    for path, element in paths(ElementTree.parse(real).getroot()):
+    for path, element in paths(ET.parse(real).getroot()):
         known.setdefault(path, set()).update(element.attrib)
     free = {"LABEL", "POSITION_Z", "AREA", "PERIMETER", "SOLIDITY", "RADIUS", "NUMBER_COMPLEX"}
-    for path, element in paths(ElementTree.parse(ours).getroot()):
+    for path, element in paths(ET.parse(ours).getroot()):
         assert path in known, path
         if path.endswith("Settings") and "_" in str(element.attrib):
             continue
         extra = {a for a in set(element.attrib) - known[path] if "INTENSITY" not in a}
         assert not extra - free, (path, extra)
-    top = [e.tag for e in ElementTree.parse(real).getroot() if e.tag != "DisplaySettings"]
-    assert [e.tag for e in ElementTree.parse(ours).getroot()][: len(top)] == top
+    top = [e.tag for e in ET.parse(real).getroot() if e.tag != "DisplaySettings"]
+    assert [e.tag for e in ET.parse(ours).getroot()][: len(top)] == top
 
 
 def test_trackmate_structure_is_that_of_a_real_file(tmp_path, shared_trackmate):
@@ -100,10 +115,16 @@ def shared_trackmate(shared):
 def test_every_feature_of_a_spot_is_declared(tmp_path):
     table, nodes, pairs, _ = lineage(channels=("a", "b"))
     trackmate_xml.write(tmp_path / "t.xml", nodes, pairs, SCENE, table=table)
-    root = ElementTree.parse(tmp_path / "t.xml").getroot()
-    for kind, path in (("Spot", "AllSpots/SpotsInFrame/Spot"), ("Edge", "AllTracks/Track/Edge"),
-                       ("Track", "AllTracks/Track")):
-        declared = [f.get("feature") for f in root.iterfind(f"Model/FeatureDeclarations/{kind}Features/Feature")]
+    root = ET.parse(tmp_path / "t.xml").getroot()
+    for kind, path in (
+        ("Spot", "AllSpots/SpotsInFrame/Spot"),
+        ("Edge", "AllTracks/Track/Edge"),
+        ("Track", "AllTracks/Track"),
+    ):
+        declared = [
+            f.get("feature")
+            for f in root.iterfind(f"Model/FeatureDeclarations/{kind}Features/Feature")
+        ]
         assert len(set(declared)) == len(declared)
         for element in root.iterfind(f"Model/{path}"):
             assert set(element.attrib) - {"ID", "name"} <= set(declared)
@@ -124,7 +145,10 @@ def test_reads_trackmates_own_file():
 
 @pytest.mark.parametrize(
     ("name", "spots", "tracks", "splits", "unit"),
-    [("FakeTracks.xml", 107, 7, 2, "second"), ("Ecoli_growth_on_agar_pad.xml", 526, 3, None, "minute")],
+    [
+        ("FakeTracks.xml", 107, 7, 2, "second"),
+        ("Ecoli_growth_on_agar_pad.xml", 526, 3, None, "minute"),
+    ],
 )
 def test_reads_other_real_files(shared_trackmate, name, spots, tracks, splits, unit):
     model = trackmate_xml.read(shared_trackmate / name)
@@ -138,18 +162,23 @@ def test_reads_other_real_files(shared_trackmate, name, spots, tracks, splits, u
 def test_a_real_model_survives_our_writer(tmp_path):
     model = trackmate_xml.read(REAL)
     spots = model.spots.sort_values(["frame", "id"]).reset_index(drop=True)
-    table = cells([(f, i, y, x) for f, i, y, x in spots[["frame", "id", "y", "x"]].itertuples(index=False)],
-                  pixel_size=(1, 1, 1))
+    table = cells(
+        [(f, i, y, x) for f, i, y, x in spots[["frame", "id", "y", "x"]].itertuples(index=False)],
+        pixel_size=(1, 1, 1),
+    )
     place = {n: i for i, n in enumerate(spots["id"])}
-    pairs = [(place[a], place[b]) for a, b in model.edges[["source", "target"]].itertuples(index=False)]
+    pairs = [
+        (place[a], place[b]) for a, b in model.edges[["source", "target"]].itertuples(index=False)
+    ]
     tracked, edges = tracks.assemble(table, tracks.objects(table), pairs)
     nodes = tracks.objects(tracked)
     scene = trackmate_xml.Scene((50, 1, 128, 128))
     trackmate_xml.write(tmp_path / "t.xml", nodes, tracks.edge_indices(nodes, edges), scene)
     again = trackmate_xml.read(tmp_path / "t.xml")
     names = again.spots.set_index("id")["label"]
-    assert {(names[a], names[b]) for a, b in again.edges[["source", "target"]].itertuples(index=False)} \
-        == set(model.edges[["source", "target"]].itertuples(index=False, name=None))
+    assert {
+        (names[a], names[b]) for a, b in again.edges[["source", "target"]].itertuples(index=False)
+    } == set(model.edges[["source", "target"]].itertuples(index=False, name=None))
     assert again.edges["track"].nunique() == model.edges["track"].nunique()
     assert again.time_unit == "frame"
 
@@ -163,19 +192,33 @@ def test_not_a_trackmate_file(tmp_path, text):
 
 def test_geff_is_read_and_validated_by_its_library(tmp_path):
     table, nodes, pairs, _ = lineage(channels=("a", "b"))
-    geff.write(tmp_path / "g.geff", nodes, pairs, table=table, pixel_size=(2, 0.5, 0.5),
-               frame_interval=60.0)
+    geff.write(
+        tmp_path / "g.geff",
+        nodes,
+        pairs,
+        table=table,
+        pixel_size=(2, 0.5, 0.5),
+        frame_interval=60.0,
+    )
     back, links = geff.read(tmp_path / "g.geff")
-    for ours, theirs in (("t", "frame"), ("y", "y"), ("x", "x"), ("label", "label"),
-                         ("track_id", "track_id"), ("tree_id", "tree_id")):
+    for ours, theirs in (
+        ("t", "frame"),
+        ("y", "y"),
+        ("x", "x"),
+        ("label", "label"),
+        ("track_id", "track_id"),
+        ("tree_id", "tree_id"),
+    ):
         assert back[ours].tolist() == nodes[theirs].astype(float).tolist()
     assert back["intensity_mean_b"].tolist() == back["intensity_mean_a"].tolist()
     assert links[["source", "target"]].to_numpy().tolist() == pairs.tolist()
     metadata = json.loads((tmp_path / "g.geff" / "zarr.json").read_text())["attributes"]["geff"]
     assert metadata["directed"]
     assert {a["name"]: (a["unit"], a["scale"], a["scaled_unit"]) for a in metadata["axes"]} == {
-        "t": ("frame", 60.0, "second"), "z": ("pixel", 2.0, "micrometer"),
-        "y": ("pixel", 0.5, "micrometer"), "x": ("pixel", 0.5, "micrometer"),
+        "t": ("frame", 60.0, "second"),
+        "z": ("pixel", 2.0, "micrometer"),
+        "y": ("pixel", 0.5, "micrometer"),
+        "x": ("pixel", 0.5, "micrometer"),
     }
 
 
@@ -193,7 +236,9 @@ def test_napari_takes_points_and_graph(tmp_path):
 def masks(nodes, key, shape=(6, 16, 16)):
     data = np.zeros(shape, dtype=np.uint32)
     for row in nodes.itertuples():
-        data[row.frame, int(row.y) : int(row.y) + 2, int(row.x) : int(row.x) + 2] = getattr(row, key)
+        data[row.frame, int(row.y) : int(row.y) + 2, int(row.x) : int(row.x) + 2] = getattr(
+            row, key
+        )
     return data
 
 
@@ -228,8 +273,13 @@ def test_ctc_needs_a_pixel_of_every_cell(tmp_path):
 
 def test_ctc_has_16_bits():
     n = 65_536
-    nodes = pd.DataFrame({"track_id": np.arange(1, n + 1), "frame": 0,
-                          "parent_track_id": pd.array([pd.NA] * n, dtype="Int64")})
+    nodes = pd.DataFrame(
+        {
+            "track_id": np.arange(1, n + 1),
+            "frame": 0,
+            "parent_track_id": pd.array([pd.NA] * n, dtype="Int64"),
+        }
+    )
     with pytest.raises(BadData, match="65536 tracks do not fit into the 16 bit"):
         ctc.pieces(nodes)
     assert ctc.pieces(nodes[1:])[1].shape == (n - 1, 4)
@@ -270,6 +320,43 @@ def test_the_same_bytes_every_time(tmp_path):
         napari.write_points(folder / "p.csv", nodes)
         napari.write_graph(folder / "g.json", edges)
         ctc.write(folder / "c", nodes, masks(nodes, "track_id"))
-    one, two = ({p.relative_to(tmp_path / n): p.read_bytes() for p in sorted((tmp_path / n).rglob("*"))
-                 if p.is_file()} for n in "ab")
+    one, two = (
+        {
+            p.relative_to(tmp_path / n): p.read_bytes()
+            for p in sorted((tmp_path / n).rglob("*"))
+            if p.is_file()
+        }
+        for n in "ab"
+    )
     assert one == two
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_an_independent_reader_takes_our_trackmate_file(tmp_path):
+    from geff.convert import from_trackmate_xml_to_geff, geff_to_dataframes
+
+    table, nodes, pairs, _ = lineage(channels=("a", "b"))
+    trackmate_xml.write(tmp_path / "t.xml", nodes, pairs, SCENE, table=table)
+    from_trackmate_xml_to_geff(tmp_path / "t.xml", tmp_path / "g.geff")
+    spots, links = geff_to_dataframes(str(tmp_path / "g.geff"))
+    spots = spots.set_index("id").loc[range(len(nodes))]
+    assert spots["POSITION_X"].tolist() == nodes["x_um"].tolist()
+    assert spots["FRAME"].astype(int).tolist() == nodes["frame"].tolist()
+    found = links[["source", "target"]].astype(int).itertuples(index=False, name=None)
+    assert sorted(found) == sorted(map(tuple, pairs.tolist()))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_an_independent_reader_takes_our_ctc_folder(tmp_path):
+    from geff.convert import from_ctc_to_geff, geff_to_dataframes
+
+    _, nodes, pairs, _ = lineage()
+    ctc.write(tmp_path / "c", nodes, masks(nodes, "track_id"))
+    from_ctc_to_geff(tmp_path / "c", tmp_path / "g.geff")
+    spots, links = geff_to_dataframes(str(tmp_path / "g.geff"))
+    spots = spots.set_index("id")
+    place = {(r.frame, r.y, r.x): i for i, r in enumerate(nodes.itertuples())}
+    where = [place[int(s.t), s.y - 0.5, s.x - 0.5] for s in spots.itertuples()]
+    index = dict(zip(spots.index, where, strict=True))
+    found = {(index[a], index[b]) for a, b in links[["source", "target"]].itertuples(index=False)}
+    assert found == set(map(tuple, pairs.tolist()))

@@ -4,17 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from cells_table import tracked
-from cytoloom import kinematics, tracks
-from cytoloom.errors import BadData
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from cytoloom import kinematics, tracks
+from cytoloom.errors import BadData
 
 
 def moved(table, interval=60.0, **options):
     track = kinematics.points(tracks.objects(table), **options)
     values = kinematics.motion(
-        track["frame"].to_numpy(dtype=np.int64), track["track_id"].to_numpy(dtype=np.int64),
-        track[kinematics.SPACE].to_numpy(dtype=float), interval,
+        track["frame"].to_numpy(dtype=np.int64),
+        track["track_id"].to_numpy(dtype=np.int64),
+        track[kinematics.SPACE].to_numpy(dtype=float),
+        interval,
     )
     return track, pd.DataFrame(values)
 
@@ -36,8 +39,16 @@ def test_constant_velocity_with_a_gap():
     assert m["acceleration_um_per_s2"].tolist()[2:] == pytest.approx([0, 0], abs=1e-12)
     assert m["turning_angle_rad"].tolist()[2:] == pytest.approx([0, 0], abs=1e-12)
     first = m.iloc[0]
-    empty = ["dt_s", "dx_um", "displacement_um", "speed_um_per_s", "path_efficiency",
-             "turning_angle_rad", "acceleration_um_per_s2", "mean_speed_um_per_s"]
+    empty = [
+        "dt_s",
+        "dx_um",
+        "displacement_um",
+        "speed_um_per_s",
+        "path_efficiency",
+        "turning_angle_rad",
+        "acceleration_um_per_s2",
+        "mean_speed_um_per_s",
+    ]
     assert first[empty].isna().all()
     assert m.loc[1, ["turning_angle_rad", "acceleration_um_per_s2"]].isna().all()
 
@@ -72,7 +83,7 @@ def test_depth_counts_in_micrometre():
 
 
 @given(st.permutations(range(10)))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_the_order_of_rows_and_other_tracks_do_not_matter(order):
     rng = np.random.default_rng(0)
     walk = {t: [(f, 0.0, *p) for f, p in enumerate(rng.random((5, 2)))] for t in (1, 2)}
@@ -102,11 +113,11 @@ def test_squared_displacement_is_trackpys(missing):
     ours = kinematics.squared_displacement(track, 60.0)
     theirs = trackpy.imsd(
         table.rename(columns={"track_id": "particle"}).astype({"particle": int}),
-        mpp=0.5, fps=1 / 60, max_lagtime=1000,
+        mpp=0.5,
+        fps=1 / 60,
+        max_lagtime=1000,
     )
-    each = ours[ours["track_id"].notna()].pivot(
-        index="lag_s", columns="track_id", values="msd_um2"
-    )
+    each = ours[ours["track_id"].notna()].pivot(index="lag_s", columns="track_id", values="msd_um2")
     assert len(each) == len(theirs)
     np.testing.assert_allclose(each.to_numpy(dtype=float), theirs.to_numpy(), rtol=1e-8)
     if missing:
@@ -114,7 +125,9 @@ def test_squared_displacement_is_trackpys(missing):
     together = ours[ours["track_id"].isna()].set_index("lag_s")["msd_um2"]
     ensemble = trackpy.emsd(
         table.rename(columns={"track_id": "particle"}).astype({"particle": int}),
-        mpp=0.5, fps=1 / 60, max_lagtime=1000,
+        mpp=0.5,
+        fps=1 / 60,
+        max_lagtime=1000,
     )
     np.testing.assert_allclose(together.to_numpy(), ensemble.to_numpy(), rtol=1e-8)
 
@@ -153,8 +166,10 @@ def compare(rows, squares):
 
 def test_diffusion_of_a_random_walk():
     rng = np.random.default_rng(3)
-    walk = {t: [(f, 0.0, *p) for f, p in enumerate(rng.normal(size=(400, 2)).cumsum(axis=0))]
-            for t in range(1, 40)}
+    walk = {
+        t: [(f, 0.0, *p) for f, p in enumerate(rng.normal(size=(400, 2)).cumsum(axis=0))]
+        for t in range(1, 40)
+    }
     table = tracked(walk, pixel_size=(1.0, 1.0, 1.0))
     track, m = moved(table, 1.0)
     msd = kinematics.squared_displacement(track, 1.0, max_lag=4)

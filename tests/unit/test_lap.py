@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from cytoloom import lap
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+
+from cytoloom import lap
 
 DATA = Path(__file__).parents[1] / "data" / "laptrack"
 SETTINGS = {
@@ -73,7 +74,8 @@ def cheapest(sources, targets, limit, factor):
     """Try all assignments: the least sum of (cost - alternative)."""
     costs = {
         (i, j): float(((a - b) ** 2).sum())
-        for i, a in enumerate(sources) for j, b in enumerate(targets)
+        for i, a in enumerate(sources)
+        for j, b in enumerate(targets)
         if ((a - b) ** 2).sum() <= limit**2
     }
     if not costs:
@@ -93,7 +95,6 @@ places_2d = st.lists(
 
 
 @given(places_2d, places_2d, st.sampled_from([3.0, 5.0, 20.0]))
-@settings(deadline=None)
 def test_a_frame_pair_is_linked_at_the_least_cost(first, second, limit):
     frames = np.repeat([0, 1], [len(first), len(second)])
     places = np.concatenate([first, second])

@@ -5,10 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from cells_table import cells
+from hypothesis import given
+from hypothesis import strategies as st
+
 from cytoloom import tracks
 from cytoloom.errors import BadData
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def line(text):
@@ -58,14 +59,14 @@ def test_impossible_links_are_refused(edges):
 def graphs(draw):
     """Frames in order, and links forward in time with splits and merges."""
     frames = sorted(draw(st.lists(st.integers(0, 6), max_size=14)))
-    possible = [(a, b) for a in range(len(frames)) for b in range(len(frames))
-                if frames[a] < frames[b]]
+    possible = [
+        (a, b) for a in range(len(frames)) for b in range(len(frames)) if frames[a] < frames[b]
+    ]
     edges = draw(st.lists(st.sampled_from(possible), unique=True, max_size=14)) if possible else []
     return frames, edges
 
 
 @given(graphs(), st.randoms())
-@settings(deadline=None)
 def test_tracks_are_the_maximal_unbranched_chains(graph, random):
     frames, edges = graph
     found = tracks.lineage(frames, edges)
@@ -99,7 +100,9 @@ def test_every_row_is_kept_and_those_left_out_are_null():
     assert tracked.loc[tracked["x"] == 9, "track_id"].isna().all()
     assert (tracked.loc[tracked["x"] < 8, "track_id"] == 1).all()
     assert edges["distance_um"].tolist() == [0.5]
-    assert edges[["frame", "label", "next_frame", "next_label"]].to_numpy().tolist() == [[0, 1, 1, 1]]
+    assert edges[["frame", "label", "next_frame", "next_label"]].to_numpy().tolist() == [
+        [0, 1, 1, 1]
+    ]
 
 
 def test_short_trees_become_untracked_and_the_others_are_numbered_anew():

@@ -98,8 +98,9 @@ def write(
     text = "".join(f"{' '.join(map(str, line))}\n" for line in lines.tolist())
     (folder / TRACKS).write_text(text)
     digits = 4 if len(lines) and lines[:, 2].max() > 999 else 3
-    rows = nodes[["frame", key]].assign(piece=piece).groupby("frame")
-    wanted = {int(f): dict(zip(g[key].astype(int), g["piece"], strict=True)) for f, g in rows}
+    wanted: dict[int, dict[int, int]] = {}
+    for frame, name, number in zip(nodes["frame"], nodes[key], piece.tolist(), strict=True):
+        wanted.setdefault(int(frame), {})[int(name)] = number
     for number, labels in enumerate(frames):
         mask = _mask(labels, wanted.get(number, {}), number, key)
         tifffile.imwrite(
@@ -155,6 +156,8 @@ def read(folder: Path | str) -> tuple[NDArray[np.int64], dict[int, NDArray[np.ui
     for frame, numbers in sorted(expected.items()):
         found = set(np.unique(masks[frame]).tolist()) - {0} if frame in masks else set()
         if found != numbers:
-            raise BadData(f"{folder}: frame {frame}: tracks {sorted(found ^ numbers)[:3]} are in "
-                          f"only one of {TRACKS} and the mask")
+            raise BadData(
+                f"{folder}: frame {frame}: tracks {sorted(found ^ numbers)[:3]} are in "
+                f"only one of {TRACKS} and the mask"
+            )
     return lines, masks

@@ -70,9 +70,7 @@ def write(
     )
 
 
-def _axes(
-    pixel_size: tuple[float, float, float] | None, frame_interval: float | None
-) -> list[Any]:
+def _axes(pixel_size: tuple[float, float, float] | None, frame_interval: float | None) -> list[Any]:
     from geff_spec import Axis
 
     time: dict[str, Any] = {"name": "t", "type": "time", "unit": "frame"}
@@ -102,7 +100,9 @@ def _properties(nodes: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
                 rows, on=["frame", "label"], how="left"
             )[name]
     return {
-        name: values for name, column in columns.items() if (values := _property(column)) is not None
+        name: values
+        for name, column in columns.items()
+        if (values := _property(column)) is not None
     }
 
 

@@ -14,65 +14,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import XMLGenerator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cytoloom.errors import BadData
+from cytoloom.exchange.trackmate_features import (
+    EDGE_FEATURES,
+    INTENSITIES,
+    SPOT_FEATURES,
+    TRACK_FEATURES,
+)
+from cytoloom.exchange.xml_text import Writer, attribute_texts
 
 if TYPE_CHECKING:
     import pandas as pd
 
 VERSION = "7.14.0"
-# key: name, short name, dimension, whole number
-SPOT_FEATURES = {
-    "QUALITY": ("Quality", "Quality", "QUALITY", False),
-    "POSITION_X": ("X", "X", "POSITION", False),
-    "POSITION_Y": ("Y", "Y", "POSITION", False),
-    "POSITION_Z": ("Z", "Z", "POSITION", False),
-    "POSITION_T": ("T", "T", "TIME", False),
-    "FRAME": ("Frame", "Frame", "NONE", True),
-    "RADIUS": ("Radius", "R", "LENGTH", False),
-    "VISIBILITY": ("Visibility", "Visibility", "NONE", True),
-    "LABEL": ("Label", "Label", "NONE", True),
-    "AREA": ("Area", "Area", "AREA", False),
-    "PERIMETER": ("Perimeter", "Perimeter", "LENGTH", False),
-    "SOLIDITY": ("Solidity", "Solidity", "NONE", False),
-}
-INTENSITIES = {
-    "MEAN": ("intensity_mean", "Mean intensity"),
-    "MEDIAN": ("intensity_median", "Median intensity"),
-    "MIN": ("intensity_min", "Min intensity"),
-    "MAX": ("intensity_max", "Max intensity"),
-    "TOTAL": ("intensity_sum", "Sum intensity"),
-    "STD": ("intensity_std", "Std intensity"),
-}
-EDGE_FEATURES = {
-    "SPOT_SOURCE_ID": ("Source spot ID", "Source ID", "NONE", True),
-    "SPOT_TARGET_ID": ("Target spot ID", "Target ID", "NONE", True),
-    "LINK_COST": ("Edge cost", "Cost", "COST", False),
-    "SPEED": ("Speed", "Speed", "VELOCITY", False),
-    "DISPLACEMENT": ("Displacement", "Disp.", "LENGTH", False),
-    "EDGE_TIME": ("Edge time", "Edge T", "TIME", False),
-    "EDGE_X_LOCATION": ("Edge X", "Edge X", "POSITION", False),
-    "EDGE_Y_LOCATION": ("Edge Y", "Edge Y", "POSITION", False),
-    "EDGE_Z_LOCATION": ("Edge Z", "Edge Z", "POSITION", False),
-}
-TRACK_FEATURES = {
-    "TRACK_INDEX": ("Track index", "Index", "NONE", True),
-    "TRACK_ID": ("Track ID", "ID", "NONE", True),
-    "NUMBER_SPOTS": ("Number of spots in track", "N spots", "NONE", True),
-    "NUMBER_GAPS": ("Number of gaps", "N gaps", "NONE", True),
-    "NUMBER_SPLITS": ("Number of split events", "N splits", "NONE", True),
-    "NUMBER_MERGES": ("Number of merge events", "N merges", "NONE", True),
-    "NUMBER_COMPLEX": ("Number of complex points", "N complex", "NONE", True),
-    "LONGEST_GAP": ("Longest gap", "Lgst gap", "NONE", True),
-    "TRACK_DURATION": ("Track duration", "Duration", "TIME", False),
-    "TRACK_START": ("Track start", "Track start", "TIME", False),
-    "TRACK_STOP": ("Track stop", "Track stop", "TIME", False),
-    "TRACK_DISPLACEMENT": ("Track displacement", "Track disp.", "LENGTH", False),
-}
 
 
 @dataclass(frozen=True)
@@ -114,51 +72,6 @@ class Model:
     frame_interval: float
 
 
-class _Writer:
-    """Indented XML; attribute values are numbers or text, null and nan are left out."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = open(path, "w", encoding="utf-8", newline="\n")  # noqa: SIM115
-        self._xml = XMLGenerator(self._file, encoding="UTF-8", short_empty_elements=True)
-        self._depth = 0
-
-    def __enter__(self) -> _Writer:
-        self._xml.startDocument()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._xml.endDocument()
-        self._file.close()
-
-    def start(self, name: str, /, **attributes: Any) -> None:
-        self._xml.ignorableWhitespace("  " * self._depth)
-        self._xml.startElement(name, _texts(attributes))
-        self._xml.ignorableWhitespace("\n")
-        self._depth += 1
-
-    def end(self, name: str) -> None:
-        self._depth -= 1
-        self._xml.ignorableWhitespace("  " * self._depth)
-        self._xml.endElement(name)
-        self._xml.ignorableWhitespace("\n")
-
-    def one(self, name: str, text: str = "", /, **attributes: Any) -> None:
-        self._xml.ignorableWhitespace("  " * self._depth)
-        self._xml.startElement(name, _texts(attributes))
-        if text:
-            self._xml.characters(text)
-        self._xml.endElement(name)
-        self._xml.ignorableWhitespace("\n")
-
-
-def _texts(attributes: dict[str, Any]) -> Any:
-    return {
-        name: repr(float(value)) if isinstance(value, float) else str(value)
-        for name, value in attributes.items()
-        if value is not None and not (isinstance(value, float) and not np.isfinite(value))
-    }
-
-
 def write(
     path: Path | str,
     nodes: pd.DataFrame,
@@ -185,7 +98,7 @@ def write(
         Text for TrackMate's log page.
     """
     spots = _spots(nodes, nodes if table is None else table, scene)
-    with _Writer(Path(path)) as xml:
+    with Writer(Path(path)) as xml:
         xml.start("TrackMate", version=VERSION)
         xml.one("Log", log or "Tracks exported by Cytoloom.")
         time_unit = "frame" if scene.frame_interval is None else "second"
@@ -202,7 +115,6 @@ def write(
 
 def _spots(nodes: pd.DataFrame, table: pd.DataFrame, scene: Scene) -> dict[str, list[Any]]:
     frame = nodes["frame"].astype(int).tolist()
-    size = "volume_um3" if scene.shape[1] > 1 else "area_um2"
     columns: dict[str, list[Any]] = {
         "QUALITY": [1.0] * len(nodes),
         "POSITION_T": [f * (scene.frame_interval or 1.0) for f in frame],
@@ -215,7 +127,7 @@ def _spots(nodes: pd.DataFrame, table: pd.DataFrame, scene: Scene) -> dict[str, 
         "POSITION_Y": "y_um",
         "POSITION_Z": "z_um",
         "RADIUS": "equivalent_radius_um",
-        "AREA": size,
+        "AREA": "area_um2",
         "PERIMETER": "perimeter_um",
         "SOLIDITY": "solidity",
     }
@@ -234,7 +146,7 @@ def _spots(nodes: pd.DataFrame, table: pd.DataFrame, scene: Scene) -> dict[str, 
     return columns
 
 
-def _write_declarations(xml: _Writer, spots: dict[str, list[Any]]) -> None:
+def _write_declarations(xml: Writer, spots: dict[str, list[Any]]) -> None:
     features = {key: SPOT_FEATURES[key] for key in SPOT_FEATURES if key in spots}
     for key in spots:
         if key not in features:
@@ -246,15 +158,22 @@ def _write_declarations(xml: _Writer, spots: dict[str, list[Any]]) -> None:
     for kind, declared in kinds:
         xml.start(f"{kind}Features")
         for key, (name, short, dimension, whole) in declared.items():
-            xml.one("Feature", feature=key, name=name, shortname=short, dimension=dimension,
-                    isint=str(whole).lower())
+            xml.one(
+                "Feature",
+                feature=key,
+                name=name,
+                shortname=short,
+                dimension=dimension,
+                isint=str(whole).lower(),
+            )
         xml.end(f"{kind}Features")
     xml.end("FeatureDeclarations")
 
 
 def _write_spots(
-    xml: _Writer, spots: dict[str, list[Any]], frames: NDArray[np.int64], n_frames: int
+    xml: Writer, spots: dict[str, list[Any]], frames: NDArray[np.int64], n_frames: int
 ) -> None:
+    rows = attribute_texts(spots)
     xml.start("AllSpots", nspots=len(frames))
     starts = np.searchsorted(frames, np.arange(n_frames + 1))
     for frame in range(n_frames):
@@ -263,36 +182,33 @@ def _write_spots(
             continue
         xml.start("SpotsInFrame", frame=frame)
         for row in range(starts[frame], starts[frame + 1]):
-            values = {key: column[row] for key, column in spots.items()}
-            xml.one("Spot", ID=row, name=f"ID{row}", **values)
+            xml.raw(f'<Spot ID="{row}" name="ID{row}"{rows[row]} />')
         xml.end("SpotsInFrame")
     xml.end("AllSpots")
 
 
-def _write_tracks(
-    xml: _Writer, nodes: pd.DataFrame, edges: NDArray[np.int64], scene: Scene
-) -> None:
+def _write_tracks(xml: Writer, nodes: pd.DataFrame, edges: NDArray[np.int64], scene: Scene) -> None:
     interval = scene.frame_interval or 1.0
     frame = nodes["frame"].to_numpy(dtype=np.int64)
     place = nodes[["x_um", "y_um", "z_um"]].to_numpy(dtype=float)
     tree = nodes["tree_id"].to_numpy(dtype=np.int64)
     order = np.lexsort((edges[:, 1], edges[:, 0], tree[edges[:, 0]]))
     trees, starts = np.unique(tree[edges[order, 0]], return_index=True)
+    texts = attribute_texts(_edge_columns(edges, frame, place, interval))
     xml.start("AllTracks")
     for index, (number, rows) in enumerate(
         zip(trees.tolist(), np.split(order, starts[1:]), strict=True) if len(trees) else ()
     ):
         links = edges[rows]
-        xml.start("Track", name=f"Track_{number}", TRACK_ID=number, TRACK_INDEX=index,
-                  **_track_features(links, frame, place, interval))
-        for source, target in links.tolist():
-            step = float(np.linalg.norm(place[target] - place[source]))
-            x, y, z = ((place[source] + place[target]) / 2).tolist()
-            seconds = float((frame[target] - frame[source]) * interval)
-            xml.one("Edge", SPOT_SOURCE_ID=source, SPOT_TARGET_ID=target, LINK_COST=step**2,
-                    SPEED=step / seconds, DISPLACEMENT=step,
-                    EDGE_TIME=float((frame[source] + frame[target]) * interval / 2),
-                    EDGE_X_LOCATION=x, EDGE_Y_LOCATION=y, EDGE_Z_LOCATION=z)
+        xml.start(
+            "Track",
+            name=f"Track_{number}",
+            TRACK_ID=number,
+            TRACK_INDEX=index,
+            **_track_features(links, frame, place, interval),
+        )
+        for row in rows:
+            xml.raw(f"<Edge{texts[row]} />")
         xml.end("Track")
     xml.end("AllTracks")
     xml.start("FilteredTracks")
@@ -301,15 +217,32 @@ def _write_tracks(
     xml.end("FilteredTracks")
 
 
+def _edge_columns(
+    edges: NDArray[np.int64], frame: NDArray[np.int64], place: NDArray[Any], interval: float
+) -> dict[str, list[Any]]:
+    source, target = edges[:, 0], edges[:, 1]
+    step = np.linalg.norm(place[target] - place[source], axis=1)
+    x, y, z = ((place[source] + place[target]) / 2).T
+    return {
+        "SPOT_SOURCE_ID": source.tolist(),
+        "SPOT_TARGET_ID": target.tolist(),
+        "LINK_COST": (step**2).tolist(),
+        "SPEED": (step / ((frame[target] - frame[source]) * interval)).tolist(),
+        "DISPLACEMENT": step.tolist(),
+        "EDGE_TIME": ((frame[source] + frame[target]) * interval / 2).tolist(),
+        "EDGE_X_LOCATION": x.tolist(),
+        "EDGE_Y_LOCATION": y.tolist(),
+        "EDGE_Z_LOCATION": z.tolist(),
+    }
+
+
 def _track_features(
     links: NDArray[np.int64], frame: NDArray[np.int64], place: NDArray[Any], interval: float
 ) -> dict[str, Any]:
     spots = np.unique(links)
     _, children = np.unique(links[:, 0], return_counts=True)
     _, parents = np.unique(links[:, 1], return_counts=True)
-    both = np.intersect1d(
-        np.unique(links[:, 0])[children > 1], np.unique(links[:, 1])[parents > 1]
-    )
+    both = np.intersect1d(np.unique(links[:, 0])[children > 1], np.unique(links[:, 1])[parents > 1])
     missing = frame[links[:, 1]] - frame[links[:, 0]] - 1
     first, last = spots[0], spots[np.argmax(frame[spots])]
     return {
@@ -326,15 +259,34 @@ def _track_features(
     }
 
 
-def _write_settings(xml: _Writer, scene: Scene) -> None:
+def _write_settings(xml: Writer, scene: Scene) -> None:
     frames, planes, rows, columns = scene.shape
     z, y, x = (float(s) for s in scene.pixel_size)
     xml.start("Settings")
-    xml.one("ImageData", filename=scene.filename, folder="", width=columns, height=rows,
-            nslices=planes, nframes=frames, pixelwidth=x, pixelheight=y, voxeldepth=z,
-            timeinterval=float(scene.frame_interval or 1.0))
-    xml.one("BasicSettings", xstart=0, xend=columns - 1, ystart=0, yend=rows - 1, zstart=0,
-            zend=planes - 1, tstart=0, tend=frames - 1)
+    xml.one(
+        "ImageData",
+        filename=scene.filename,
+        folder="",
+        width=columns,
+        height=rows,
+        nslices=planes,
+        nframes=frames,
+        pixelwidth=x,
+        pixelheight=y,
+        voxeldepth=z,
+        timeinterval=float(scene.frame_interval or 1.0),
+    )
+    xml.one(
+        "BasicSettings",
+        xstart=0,
+        xend=columns - 1,
+        ystart=0,
+        yend=rows - 1,
+        zstart=0,
+        zend=planes - 1,
+        tstart=0,
+        tend=frames - 1,
+    )
     xml.one("DetectorSettings", DETECTOR_NAME="MANUAL_DETECTOR", TARGET_CHANNEL=1, RADIUS=5.0)
     xml.one("InitialSpotFilter", feature="QUALITY", value=0.0, isabove="true")
     xml.one("SpotFilterCollection")
@@ -355,25 +307,29 @@ def read(path: Path | str) -> Model:
     BadData
         If it is no TrackMate file, or an edge names a spot that is not there.
     """
-    import xml.etree.ElementTree as ElementTree
+    import xml.etree.ElementTree as ET
 
     import pandas as pd
 
     try:
-        root = ElementTree.parse(path).getroot()
+        root = ET.parse(path).getroot()
         model, image = _child(root, "Model"), _child(root, "Settings/ImageData")
         spots = pd.DataFrame(
             [_read_spot(s) for s in model.iterfind("AllSpots/SpotsInFrame/Spot")],
             columns=["id", "name", "frame", "z", "y", "x", "t", "radius", "label"],
         )
         links = [
-            (int(e.attrib["SPOT_SOURCE_ID"]), int(e.attrib["SPOT_TARGET_ID"]), int(t.attrib["TRACK_ID"]))
+            (
+                int(e.attrib["SPOT_SOURCE_ID"]),
+                int(e.attrib["SPOT_TARGET_ID"]),
+                int(t.attrib["TRACK_ID"]),
+            )
             for t in model.iterfind("AllTracks/Track")
             for e in t.iterfind("Edge")
         ]
         size = [float(image.attrib[k]) for k in ("voxeldepth", "pixelheight", "pixelwidth")]
         interval = float(image.attrib["timeinterval"])
-    except (ElementTree.ParseError, KeyError, ValueError) as error:
+    except (ET.ParseError, KeyError, ValueError) as error:
         raise BadData(f"{path}: not a TrackMate file ({error})") from error
     frame = dict(zip(spots["id"], spots["frame"], strict=True))
     unknown = {i for a, b, _ in links for i in (a, b)} - frame.keys()
@@ -401,5 +357,11 @@ def _read_spot(spot: Any) -> tuple[Any, ...]:
     value = spot.attrib
     place = (float(value[f"POSITION_{axis}"]) for axis in "ZYXT")
     label = int(float(value["LABEL"])) if "LABEL" in value else None
-    return (int(value["ID"]), value.get("name", ""), int(float(value["FRAME"])), *place,
-            float(value["RADIUS"]), label)
+    return (
+        int(value["ID"]),
+        value.get("name", ""),
+        int(float(value["FRAME"])),
+        *place,
+        float(value["RADIUS"]),
+        label,
+    )

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pyarrow as pa
+
 from cytoloom.schemas import SCHEMAS
 
 PIXEL_SIZE = [2.0, 0.5, 0.5]
@@ -32,7 +33,9 @@ def cells(points, *, pixel_size=PIXEL_SIZE, frame_interval=60.0, channels=("TCel
         if field.type == pa.float64():
             table[field.name] = table[field.name].astype(float)
     table.attrs.update(
-        position="p1", channel=channels[0], pixel_size=list(pixel_size),
+        position="p1",
+        channel=channels[0],
+        pixel_size=list(pixel_size),
         frame_interval=frame_interval,
     )
     return table
