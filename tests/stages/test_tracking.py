@@ -1,8 +1,10 @@
 """track_laptrack, track_trackpy, track_relabel: tables in, tables and label images out."""
 
+import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -331,3 +333,31 @@ def test_track_numbers_must_fit_into_a_label_image(labelled):
             table=str(folder / "big.parquet"),
             out_trackedlabel=folder / "big.zarr",
         )
+
+
+def test_recovers_a_real_lineage_of_three_generations(run, shared):
+    """Cells of btrack's test movie: 500 frames, one cell that divides twice."""
+    folder = shared / "tracks_gt" / "btrack"
+    points = pd.read_csv(folder / "test_data.csv")
+    truth = json.loads((folder / "test_ground_truth.json").read_text())
+    graph = json.loads((folder / "test_graph.json").read_text())
+    names = points.index + 1
+    table = cells(list(zip(points["t"], names, points["y"], points["x"], strict=True)))
+    found, links = run(
+        track_laptrack.main,
+        table,
+        linking_max_distance=40.0,
+        gap_closing_max_distance=40.0,
+        splitting_max_distance=40.0,
+    )
+    wanted = {pair for rows in truth.values() for pair in pairwise(rows)}
+    wanted |= {(truth[str(p)][-1], truth[c][0]) for c, ps in graph.items() for p in ps}
+    pairs = links[["label", "next_label"]].to_numpy(dtype=int) - 1
+    assert set(map(tuple, pairs.tolist())) == wanted
+    track = found.set_index(found["label"].astype(int) - 1)
+    of = {int(k): track.loc[rows[0], "track_id"] for k, rows in truth.items()}
+    for name, rows in truth.items():
+        assert set(track.loc[rows, "track_id"]) == {of[int(name)]}
+        parents = {of[p] for p in graph.get(name, [])}
+        assert set(track.loc[rows, "parent_track_id"].dropna()) == parents
+    assert found.groupby("track_id")["generation"].first().tolist() == [0, 1, 1, 2, 2, 2, 2]
