@@ -26,14 +26,19 @@ def check_parameters() {
         println((['usage: nextflow run main.nf --pipeline p.yaml --outdir results [-profile …] [-resume]', ''] + usage).join('\n'))
         System.exit(0)
     }
-    // A parameter with a dash is held twice by Nextflow, as typed and in camel case.
     def unknown = params.keySet().findAll { name -> !declared.containsKey(name) }.groupBy { name -> plain_name(name) }.values()
     def lines = unknown.collect { names ->
         def near = declared.keySet().min { name -> distance(plain_name(name), plain_name(names[0])) }
-        "unknown parameter --${names[0]}; did you mean --${near}? (--help lists all)"
+        "unknown parameter --${as_typed(names[0])}; did you mean --${near}? (--help lists all)"
     }
     if (!params.pipeline && !params.plan) lines << 'no pipeline given: add --pipeline FILE.yaml'
     if (lines) stop(2, lines.join('\n'))
+}
+
+/** Nextflow holds --a-b as aB, in some versions under both names. */
+def as_typed(name) {
+    def dashed = name.replaceAll('([A-Z])', '-$1').toLowerCase()
+    return workflow.commandLine.contains("--${dashed}") ? dashed : name
 }
 
 def plain_name(name) {
@@ -89,9 +94,12 @@ def make_plan() {
     def path = params.plan ? file(params.plan) : run_planner()
     if (!path.exists()) stop(66, "no plan: ${path}")
     def plan = new groovy.json.JsonSlurper().parseText(path.text)
-    file("${params.outdir}/pipeline_info").mkdirs()
-    path.copyTo("${params.outdir}/pipeline_info/plan.json")
-    return plan
+    def outdir = file(params.outdir ?: plan.outdir).toString()
+    file("${outdir}/pipeline_info").mkdirs()
+    path.copyTo("${outdir}/pipeline_info/plan.json")
+    // With --from, files of an earlier run join the stream.
+    def given = (plan.given ?: []).collect { one -> java.nio.file.Path.of(one.path) }
+    return [steps: plan.steps, given: given, outdir: outdir]
 }
 
 def run_planner() {
@@ -99,8 +107,8 @@ def run_planner() {
     if (!file("${folder}/bin/python").exists()) stop(66, "environment 'core' is missing: run ./cytoloom setup core")
     def path = file("${workDir}/plan-${workflow.sessionId}.json")
     path.parent.mkdirs()
-    def command = ["${folder}/bin/python", "${projectDir}/bin/plan_pipeline.py", '--pipeline', params.pipeline, '--outdir', params.outdir, '--out', path]
-    ['resources', 'assume_shape'].each { name -> if (params[name]) command += ["--${name}", params[name]] }
+    def command = ["${folder}/bin/python", "${projectDir}/bin/plan_pipeline.py", '--pipeline', params.pipeline, '--out', path]
+    ['outdir', 'resources', 'input', 'until', 'from', 'assume_shape'].each { name -> if (params[name]) command += ["--${name}", params[name]] }
     ['dry_run', 'verify_inputs'].each { name -> if (params[name]) command << "--${name}" }
     def builder = new ProcessBuilder(command.collect { word -> word.toString() }).inheritIO()
     builder.environment().put('PYTHONDONTWRITEBYTECODE', '1')
@@ -118,7 +126,7 @@ def run_planner() {
  */
 def slots_of(plan) {
     def slots = [:]
-    def made = new HashSet()
+    def made = new HashSet(plan.given*.name)
     def known = [:]
     plan.steps.each { step ->
         def tools = tools_of(step)
@@ -137,7 +145,7 @@ def slots_of(plan) {
             slots.get(slot, [:]).get(step.stage, [:])[tool] = jobs
         }
     }
-    share(known)
+    share(known, plan.outdir)
     check_environments(slots)
     return slots
 }
@@ -172,10 +180,12 @@ def task_of(job) {
     ]
 }
 
-def share(known) {
+def share(known, outdir) {
     def properties = System.getProperties()
     properties.put('cytoloom.jobs', known)
-    properties.put('cytoloom.publish_mode', publish_mode())
+    properties.put('cytoloom.outdir', outdir)
+    properties.put('cytoloom.publish_mode', publish_mode(outdir))
+    properties.put('cytoloom.sbatch', params.cluster_options ?: '')
     // For conf/: the plan's value for a task, or another where it gives none.
     properties.put('cytoloom.resource', { task, name, otherwise ->
         def value = known[task.tag] ? known[task.tag].resources[name] : null
@@ -195,10 +205,10 @@ def check_environments(slots) {
  * disk, and no harm when the work folder goes. Mode 'link' links a folder (an OME-Zarr) file
  * by file. Between two file systems links cannot be: then they are copies.
  */
-def publish_mode() {
+def publish_mode(outdir) {
     if (params.publish_mode) return params.publish_mode
     def from = file("${workDir}/.link-${workflow.sessionId}")
-    def to = file("${params.outdir}/.link-${workflow.sessionId}")
+    def to = file("${outdir}/.link-${workflow.sessionId}")
     from.text = ''
     def mode = 'link'
     try {
@@ -207,7 +217,7 @@ def publish_mode() {
     }
     catch (Exception _e) {
         mode = 'copy'
-        System.err.println("cytoloom: ${params.outdir} cannot hold hard links of files in ${workDir}: results are copied")
+        System.err.println("cytoloom: ${outdir} cannot hold hard links of files in ${workDir}: results are copied")
     }
     java.nio.file.Files.deleteIfExists(to)
     java.nio.file.Files.deleteIfExists(from)

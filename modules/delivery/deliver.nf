@@ -7,7 +7,7 @@ process DELIVER {
     tag "${job.id}"
     label 'process_low'
     container { image(job) }
-    publishDir path: params.outdir, mode: System.properties['cytoloom.publish_mode'], saveAs: { name -> published(job, name) }
+    publishDir path: System.properties['cytoloom.outdir'], mode: System.properties['cytoloom.publish_mode'], saveAs: { name -> published(job, name) }
 
     input:
     tuple val(job), path(inputs, stageAs: 'in/*')

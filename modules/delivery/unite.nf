@@ -7,7 +7,7 @@ include { script_of; stub_of; published } from '../plan'
 process UNITE {
     tag "${job.id}"
     label 'process_host'
-    publishDir path: params.outdir, mode: System.properties['cytoloom.publish_mode'], saveAs: { name -> published(job, name) }
+    publishDir path: System.properties['cytoloom.outdir'], mode: System.properties['cytoloom.publish_mode'], saveAs: { name -> published(job, name) }
 
     input:
     tuple val(job), path(inputs, stageAs: 'in/*')

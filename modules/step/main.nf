@@ -21,9 +21,10 @@ include { DELIVERY       } from '../delivery'
 workflow STEP {
     take:
     stages // Map: stage -> tool -> [job]
+    given  // List: files of an earlier run
 
     main:
-    def made = channel.topic('made').flatten()
+    def made = channel.topic('made').flatten().mix(channel.fromList(given))
     def tasks = stages.collectEntries { stage, tools ->
         [stage, tools.collectEntries { tool, jobs ->
             [tool, channel.fromList(first_tasks(jobs)).mix(made.flatMap(next_tasks(jobs))).take(jobs.size())]

@@ -1,0 +1,71 @@
+"""Real Nextflow for tests: run ``main.nf`` and read the trace.
+
+Nextflow and Java are those that ``./cytoloom setup`` put into the cache (``launcher``).
+A run keeps its work folder, history and log in the folder it is started in, so a test gives
+each pipeline a folder of its own and resumes by running there again.
+"""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher import nextflow as installed
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run left: exit status, output, and the folders to look into."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    cwd: Path
+    outdir: Path
+
+    @property
+    def text(self) -> str:
+        """Both streams, for messages and searches."""
+        return self.stdout + self.stderr
+
+
+def nextflow(
+    words: list[str], cwd: Path, parser: str = "v2", env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run any Nextflow command in ``cwd``; ``parser`` is v1 or v2 (strict)."""
+    command, environment = installed.start_command()
+    settings = {"NXF_SYNTAX_PARSER": parser, "NXF_ANSI_LOG": "false"}
+    return subprocess.run(
+        [*command, *words],
+        cwd=cwd,
+        env={**environment, **settings, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def run(
+    args: list[str], cwd: Path, parser: str = "v2", env: dict[str, str] | None = None
+) -> Result:
+    """Run the project's ``main.nf`` with ``args`` in ``cwd``; never raises for a failed run."""
+    words = [str(word) for word in args]
+    done = nextflow(["run", str(PROJECT / "main.nf"), *words], cwd, parser, env)
+    given = words[words.index("--outdir") + 1] if "--outdir" in words else "."
+    return Result(done.returncode, done.stdout, done.stderr, cwd, cwd / given)
+
+
+def trace_rows(result: Result) -> list[dict[str, str]]:
+    """Rows of the run's trace, in the order in which its tasks ended."""
+    with open(result.outdir / "pipeline_info" / "trace.txt", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def trace(result: Result) -> dict[str, str]:
+    """Status of each job by its id: COMPLETED, CACHED, FAILED, ...; of its last attempt."""
+    return {row["tag"]: row["status"] for row in trace_rows(result)}
