@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from cytoloom.environments import environment_path, families
 
 from . import PROJECT, install, nextflow
-from .host import USAGE, Failure, cache, clean_environment
+from .host import USAGE, Failure, cache, clean_environment, is_there
 
 TEST_TEXT = """\
 usage: ./cytoloom test [--fast|--full] [options of pytest]
@@ -94,7 +94,7 @@ def check_nextflow() -> Finding:
 
 def installed(family: str) -> bool:
     """Whether the environment of a family has been made."""
-    return (environment_path(family, PROJECT) / "bin" / "python").exists()
+    return is_there(environment_path(family, PROJECT) / "bin" / "python")
 
 
 def check_families() -> Iterator[Finding]:

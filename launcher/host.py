@@ -104,6 +104,11 @@ def locked(name: str) -> Iterator[None]:
         yield
 
 
+def is_there(path: Path) -> bool:
+    """Whether a path can be reached; a dangling link, or one into a closed folder, cannot."""
+    return os.access(path, os.R_OK)
+
+
 def install_once(target: Path, probe: str, make: Callable[[Path], None]) -> Path:
     """Make a folder of the cache, whole or not at all, unless it is there.
 
@@ -117,11 +122,11 @@ def install_once(target: Path, probe: str, make: Callable[[Path], None]) -> Path
     make : callable
         Makes the installation in the temporary folder that it is given.
     """
-    if (target / probe).exists():
+    if is_there(target / probe):
         return target
     make_folder(target.parent)
     with locked(target.name):
-        if (target / probe).exists():
+        if is_there(target / probe):
             return target
         for stale in target.parent.glob(f".{target.name}.*"):
             shutil.rmtree(stale, ignore_errors=True)
@@ -184,6 +189,7 @@ def progress(
 
 def explain(what: str, log: Path) -> Failure:
     """Failure of a command from its log: no network, full disk, or its last words."""
+    what = what.split(" (", maxsplit=1)[0]
     text = log.read_text(errors="replace")
     lowered = text.lower()
     if "no space left on device" in lowered or "os error 28" in lowered:

@@ -29,6 +29,7 @@ from .host import (
     check_space,
     clean_environment,
     install_once,
+    is_there,
     progress,
 )
 from .words import nearest
@@ -136,7 +137,7 @@ def uv() -> Path:
         pip += ["--require-hashes", "-r", lock]
         progress("installing uv", pip, env=download_environment())
 
-    if not (target / "bin" / "uv").exists() and not has_venv():
+    if not is_there(target / "bin" / "uv") and not has_venv():
         if found := shutil.which("uv"):
             return Path(found)
         raise Failure(
