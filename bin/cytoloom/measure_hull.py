@@ -13,7 +13,7 @@ dropped until none is left. Coordinates are doubled, so that all are integers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,9 +55,13 @@ def rows_of(runs: Runs) -> Rows:
 
 def hull(rows: Rows) -> Chains:
     """Return the convex hulls of the pixels' diamonds."""
+    return _convex(*_diamonds(_centres(rows)))
+
+
+def _centres(rows: Rows) -> Chains:
+    """Return the convex hulls of the pixels' centres; y and x are not doubled."""
     chain = np.concatenate([2 * rows.owner, 2 * rows.owner + 1])
-    centres = _convex(chain, np.tile(rows.y, 2), np.concatenate([rows.left, -rows.right]))
-    return _convex(*_diamonds(centres))
+    return _convex(chain, np.tile(rows.y, 2), np.concatenate([rows.left, -rows.right]))
 
 
 def _diamonds(centres: Chains) -> tuple[Integers, Integers, Integers]:
@@ -176,20 +180,23 @@ def solid_hulls(
     for k in range(len(runs)):
         part = slice(bounds[k], bounds[k + 1])
         z, y, x = (a[part] - corner[k, i] for i, a in enumerate((runs.z, runs.y, runs.x)))
-        ends = np.stack([np.tile(z, 2), np.tile(y, 2), np.append(x, x + runs.length[part] - 1)], 1)
-        left, right = _fill(_diamond_hull(ends).equations, shape[k])
-        full = np.nonzero(left <= right)
-        count[k] = (right[full] - left[full] + 1).sum()
-        ends = np.stack([np.tile(a, 2) for a in full], axis=1)
-        ends = np.column_stack([ends, np.append(left[full], right[full])])
-        around = _diamond_hull(ends)
+        rows = rows_of(replace(runs, owner=z, y=y, x=x, length=runs.length[part]))
+        left, right = _fill(_diamond_hull(rows).equations, shape[k])
+        z, y = np.nonzero(left <= right)
+        rows = Rows(z, y, left[z, y], right[z, y])
+        count[k] = (rows.right - rows.left + 1).sum()
+        around = _diamond_hull(rows)
         feret[:, k] = [_diameter(around.points[around.vertices] * scale) for scale in scales]
     return count, feret[0], feret[1]
 
 
-def _diamond_hull(voxels: Integers) -> Any:
+def _diamond_hull(rows: Rows) -> Any:
+    """Return the convex hull of the diamonds of one object; ``rows.owner`` is z."""
     from scipy.spatial import ConvexHull
 
+    centres = _centres(rows)  # of each plane
+    x = np.where(centres.chain % 2, -centres.x, centres.x)
+    voxels = np.stack([centres.chain // 2, centres.y, x], axis=1)
     half = np.concatenate([np.eye(3), -np.eye(3)]) / 2
     return ConvexHull((voxels[:, None] + half).reshape(-1, 3))
 
@@ -197,18 +204,25 @@ def _diamond_hull(voxels: Integers) -> Any:
 def _fill(equations: Floats, shape: Integers) -> tuple[Integers, Integers]:
     """Return the first and last voxel along x inside a hull, for all z, y of a box."""
     tolerance = 1e-10
-    z, y = np.ogrid[: shape[0], : shape[1]]
-    left = np.zeros((shape[0], shape[1]))
-    right = np.full((shape[0], shape[1]), float(shape[2] - 1))
-    for a, b, c, d in equations:
-        rest = tolerance - (a * z + b * y + d)
-        if abs(c) < 1e-12:
-            right[rest < 0] = -1.0
-        elif c > 0:
-            np.minimum(right, rest / c, out=right)
-        else:
-            np.maximum(left, rest / c, out=left)
-    return np.ceil(left).astype(np.int64), np.floor(right).astype(np.int64)
+    lines = np.indices((shape[0], shape[1])).reshape(2, -1)
+    left = np.zeros(lines.shape[1])
+    right = np.full(lines.shape[1], float(shape[2] - 1))
+    slope = equations[:, 2]
+    step = max(1, 1_000_000 // lines.shape[1])
+    for side in (slope > 1e-12, slope < -1e-12, np.abs(slope) <= 1e-12):
+        facets = equations[side]
+        for block in np.split(facets, np.arange(step, len(facets), step)):
+            if not len(block):
+                continue
+            rest = tolerance - block[:, 3:] - block[:, :2] @ lines
+            if abs(block[0, 2]) <= 1e-12:
+                right[(rest < 0).any(axis=0)] = -1.0
+            elif block[0, 2] > 0:
+                np.minimum(right, (rest / block[:, 2:3]).min(axis=0), out=right)
+            else:
+                np.maximum(left, (rest / block[:, 2:3]).max(axis=0), out=left)
+    ends = np.ceil(left).astype(np.int64), np.floor(right).astype(np.int64)
+    return tuple(a.reshape(shape[0], shape[1]) for a in ends)  # type: ignore[return-value]
 
 
 def _diameter(points: Floats) -> float:
