@@ -52,6 +52,7 @@ Makes the environments of the tool families (default: all but test), Java and Ne
 """
 DEMO_PIPELINE = PROJECT / "assets" / "pipelines" / "cytotoxicity.yaml"
 DEMO_OUTDIR = "cytoloom-demo"
+DEFAULT_OUTDIR = "results"  # as in nextflow.config
 
 
 def wants_help(words: Sequence[str]) -> bool:
@@ -91,7 +92,9 @@ def prepare_run(line: RunLine) -> tuple[list[str], dict[str, str]] | int:
     pipeline = Path(line.values["pipeline"])
     if not pipeline.is_file():
         raise Failure(f"no pipeline at {pipeline}", INPUT_MISSING)
-    known = plan(["--families", *plan_words(line, ("outdir", "verify_inputs"))], capture=True)
+    words = ["--families", *plan_words(line, ("verify_inputs",))]
+    words += [] if "outdir" in line.values else ["--outdir", DEFAULT_OUTDIR]
+    known = plan(words, capture=True)
     if known.returncode:
         return known.returncode
     for family in known.stdout.split():
@@ -99,10 +102,10 @@ def prepare_run(line: RunLine) -> tuple[list[str], dict[str, str]] | int:
     start, env = nextflow.start_command(line.nextflow)
     if not sys.stdout.isatty():
         env.setdefault("NXF_ANSI_LOG", "false")
-    words = [*start, *line.before, "run", str(PROJECT / "main.nf"), *line.words]
+    command = [*start, *line.before, "run", str(PROJECT / "main.nf"), *line.words]
     if not any(word == "--envs" or word.startswith("--envs=") for word in line.words):
-        words += ["--envs", str(cache() / "envs")]
-    return words, env
+        command += ["--envs", str(cache() / "envs")]
+    return command, env
 
 
 def run(words: list[str]) -> int:
