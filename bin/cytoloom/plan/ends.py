@@ -83,7 +83,7 @@ def _image_jobs(
         command.option("select", str(opened.selection)).option("region", str(region))
         names = [layer.parts[index][0] for layer in layers]
         for layer, name in zip(layers, names, strict=True):
-            command.option(f"out-{'image' if layer.kind == 'label' else layer.kind}", f"out/{name}")
+            command.output("image" if layer.kind == "label" else layer.kind, name)
         jobs.append(
             Job(
                 id=f"{INGEST} {place.slug} {channel} {kind} {index:04d}",
@@ -108,7 +108,7 @@ def _table_job(place: Position, opened: Opened, channel: str, code: Code) -> Job
         LayerPlan(place.slug, INGEST, channel, "table", ((name, None),)),
     )  # fmt: skip
     path = Path(opened.given.path)
-    command = _common(Command("ingest_table"), place, opened).option("out-cells", f"out/{name}")
+    command = _common(Command("ingest_table"), place, opened).output("cells", name)
     content = digest(path) if path.exists() else "absent"
     return Job(
         id=f"{INGEST} {place.slug} {channel} table",
@@ -190,7 +190,7 @@ def _unite(
             command.option("pyramid", f"{name}={levels.glob}")
             files += levels.names()
     store = f"{place.slug}.ome.zarr"
-    command.option("out-store", f"out/{store}")
+    command.output("store", store)
     unite.add(
         "core",
         Job(
@@ -215,7 +215,7 @@ def _pyramid(
     )
     for name, region in parts:
         command = Command("deliver_pyramid").option(role, layer.glob)
-        command.option("region", str(region)).option("out-pyramid", f"out/{name}")
+        command.option("region", str(region)).output("pyramid", name)
         step.add(
             "core",
             Job(
@@ -255,7 +255,7 @@ def _export_tracks(
             files += painted.names()
             outputs["ctc"] = f"{base}.ctc"
         for name, path in outputs.items():
-            command.option(f"out-{name}", f"out/{path}")
+            command.output(name, path)
         step.add(
             "core",
             Job(
@@ -288,7 +288,7 @@ def _export_tables(
         command.option(role, f"{name}=in/*.{name}.*.{extension}")
         for layer in layers:
             files += layer.names()
-    command.option("out-tables", "out/tables")
+    command.output("tables", "tables")
     step.add(
         "core",
         Job(
@@ -323,8 +323,8 @@ def _report(
         for name in layer.names()
     ]
     command = Command("deliver_report").option("run", str(run_file))
-    command.option("inputs", "in").option("out-report", "out/report.html")
-    command.option("out-summary", "out/summary.json")
+    command.option("inputs", "in").output("report", "report.html")
+    command.output("summary", "summary.json")
     outputs = ["report.html", "summary.json"]
     report.add(
         "core",

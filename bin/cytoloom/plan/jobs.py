@@ -87,6 +87,10 @@ class Command:
             ]  # fmt: skip
         return self
 
+    def output(self, role: str, name: str) -> Command:
+        """Append the option that names an output file."""
+        return self.option(f"out-{role.replace('_', '-')}", f"out/{name}")
+
     def __str__(self) -> str:
         return " ".join(shlex.quote(word) for word in self.words)
 
@@ -141,7 +145,10 @@ class _GroupJobs:
         merging = bool(row.merge) and (len(regions) > 1 or row.merge_always)
         made = {}
         for role, layer in self.group.outputs.items():
-            if role == "trackedlabel" and row.relabel:
+            by_a_later_phase = (
+                row.relabel if role == "trackedlabel" else merging and role in row.merge_makes
+            )
+            if by_a_later_phase:
                 continue
             kind = "corelabel" if seams and layer.kind == "label" else layer.kind
             part = merging and kind not in EXTENSIONS
@@ -210,7 +217,7 @@ class _GroupJobs:
             command.option("channel", self.group.output_channel)
         outputs = []
         for role, layer in made.items():
-            command.option(f"out-{role}", f"out/{layer.parts[index][0]}")
+            command.output(role, layer.parts[index][0])
             outputs.append(layer.parts[index][0])
         command.option("cores", row.cores if row.cores > 1 else None)
         for name, value in self.step.core_args.items():
@@ -282,7 +289,7 @@ class _GroupJobs:
         for index, batch in enumerate(batches):
             name = numbers.parts[index][0]
             command = Command("segment_number").option("objects", objects.glob)
-            command.option("out-numbers", f"out/{name}")
+            command.output("numbers", name)
             self._add(
                 "number", command, objects.names(batch), [name], None,
                 f"number {index:04d}", executable="segment_number",
@@ -292,7 +299,7 @@ class _GroupJobs:
             around = self.position.grid.neighbourhood(region)
             command = Command("segment_stitch").option("label", core.glob)
             command.option("objects", objects.glob).option("numbers", numbers.glob)
-            command.option("region", str(region)).option("out-label", f"out/{name}")
+            command.option("region", str(region)).output("label", name)
             files = [core.parts[index][0], *objects.names(around), *numbers.names(region)]
             self._add(
                 "stitch", command, files, [name], region,
@@ -312,7 +319,7 @@ class _GroupJobs:
             if kind in EXTENSIONS:
                 continue
             final = self._layer(kind, [None]).parts[0][0]
-            command.option(f"out-{role}", f"out/{final}")
+            command.output(role, final)
             outputs.append(final)
         for name in row.merge_args:
             command.option(name, self.step.args.get(name))
@@ -328,7 +335,7 @@ class _GroupJobs:
             name = painted.parts[index][0]
             command = Command(str(self.step.row.relabel)).option("label", label.glob)
             command.option("table", tracks.glob).option("region", str(region))
-            command.option("out-trackedlabel", f"out/{name}")
+            command.output("trackedlabel", name)
             self._add(
                 "relabel", command, [label.parts[index][0], *tracks.names()], [name], region,
                 f"relabel {index:04d}", executable=self.step.row.relabel,
