@@ -72,7 +72,7 @@ def main(
         verify=verify_inputs,
         cache=cache_folder() / "digests",
         code=lambda executable, family: code_digest(executable, family, PROJECT),
-        run_file=Path(os.path.abspath(out)).with_suffix(".run.json") if out else None,
+        run_file=out.absolute().with_suffix(".run.json") if out else None,
         describe=lambda built: run_description(built, __version__),
     )
     if families:

@@ -41,7 +41,15 @@ def arrays(shape, dtype):
 def layout_of(grid, dtype=np.uint16, kind="image"):
     """Return the layout of a layer cut by ``grid``."""
     return Layout(
-        grid.shape, np.dtype(dtype), grid.chunks, grid.shards, (2.0, 0.5, 0.25), 30.0, "p", "c", kind
+        grid.shape,
+        np.dtype(dtype),
+        grid.chunks,
+        grid.shards,
+        (2.0, 0.5, 0.25),
+        30.0,
+        "p",
+        "c",
+        kind,
     )
 
 

@@ -120,7 +120,7 @@ def run(main: Callable[..., None]) -> None:
         code = _fail(name, "out of memory: give the task more memory, or smaller regions", 75)
     except KeyboardInterrupt:
         code = 130
-    except Exception as error:  # noqa: BLE001 - the last place that can tell a user
+    except Exception as error:
         if hasattr(error, "format_message"):  # click's usage errors
             code = _fail(name, f"{error.format_message()} (see {name}.py --help)", 2)
         else:

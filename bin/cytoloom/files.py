@@ -48,9 +48,9 @@ def find(pattern: Path | str, *, what: str = "input") -> list[Path]:
         If nothing matches.
     """
     text = str(pattern)
-    if os.path.exists(text):
+    if Path(text).exists():
         return [Path(text)]
-    found = sorted(Path(name) for name in glob.glob(text))
+    found = sorted(Path(name) for name in glob.glob(text))  # noqa: PTH207 - absolute patterns too
     if not found:
         raise InputMissing(f"{what} {text}: no such file or folder")
     return found

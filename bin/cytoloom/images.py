@@ -305,7 +305,7 @@ def ome_attributes(
     scales: Sequence[Sequence[float]] = ((1.0, 1.0, 1.0),),
     name: str | None = None,
 ) -> dict[str, Any]:
-    """Return the ``ome`` attributes (OME-Zarr 0.5) of a layer with one dataset per scale (z, y, x)."""
+    """Return the ``ome`` attributes (OME-Zarr 0.5) of a layer, one dataset per scale (z, y, x)."""
     interval = layout.frame_interval
     time: dict[str, str] = {"name": "t", "type": "time"}
     if interval is not None:
@@ -395,7 +395,8 @@ def _read_part(part: Part, region: Region, layout: Layout) -> NDArray[Any]:
     except Exception as error:
         raise BadData(
             f"{part.path}: damaged data in region {region} "
-            f"({_damaged_shard(part, region, layout)}: {error}); delete that part and run again with -resume"
+            f"({_damaged_shard(part, region, layout)}: {error}); "
+            "delete that part and run again with -resume"
         ) from error
 
 
@@ -441,6 +442,6 @@ def _damaged_shard(part: Part, region: Region, layout: Layout) -> str:
             )
             try:
                 array[_tczyx(where)]
-            except Exception:  # noqa: BLE001 - any failure means damage here
+            except Exception:
                 return f"shard {path.relative_to(part.path)}, chunk {where}"
     return "shard unknown"

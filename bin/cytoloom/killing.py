@@ -1,10 +1,10 @@
 """Who died when, and who was there: targets followed through their live and death signals.
 
 `follow` turns each track of normalised signals (see `target_signals`) into a curve of
-the smoothed cell death index (CDI); `cell_state` and `deaths` are its tables. Killers are the effectors that
-touch the target in the frame in which its CDI reaches the threshold, or within a
-stated time before. A target that is over the threshold when first seen died unseen:
-it is called `at_start` and takes no part in survival. Contacts enter as plain rows of
+the smoothed cell death index (CDI); `cell_state` and `deaths` are its tables. Killers
+are the effectors that touch the target in the frame in which its CDI reaches the
+threshold, or within a stated time before. A target that is over the threshold when
+first seen died unseen: it is called `at_start` and takes no part in survival. Contacts enter as plain rows of
 (frame, effector, target), so any definition of contact will do. Effectors without a
 track are counted among the killers but cannot be named. See docs/killing.md.
 """
@@ -12,7 +12,7 @@ track are counted among the killers but cannot be named. See docs/killing.md.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ class Smoother:
     polyorder: int = 3
 
     def __call__(self, values: Floats) -> Floats:
+        """Return ``values``, one per frame, smoothed."""
         return viability.smooth(
             values, self.method, sigma=self.sigma, window=self.window, polyorder=self.polyorder
         )
@@ -110,7 +111,8 @@ def follow(signals: pd.DataFrame, smoother: Smoother) -> list[Target]:
         Columns position, track_id (no nulls), frame, cdi.
     """
     targets = []
-    for (position, track), rows in signals.groupby(["position", "track_id"], sort=True):
+    tracks: Iterable[tuple[Any, pd.DataFrame]] = signals.groupby(["position", "track_id"])
+    for (position, track), rows in tracks:
         rows = rows.sort_values("frame")
         observed = rows["frame"].to_numpy(np.int64)
         if np.any(np.diff(observed) == 0):
@@ -191,11 +193,12 @@ def touches(contacts: pd.DataFrame) -> dict[Key, Touches]:
     effector = effector.fillna(-known["effector_label"].astype("Int64"))
     rows = known[["position", "frame", "target_track_id"]].assign(effector=effector)
     rows = rows.drop_duplicates().sort_values(["position", "target_track_id", "frame", "effector"])
+    groups: Iterable[tuple[Any, pd.DataFrame]] = rows.groupby(["position", "target_track_id"])
     return {
         (str(position), int(track)): Touches(
             group["frame"].to_numpy(np.int64), group["effector"].to_numpy(np.int64)
         )
-        for (position, track), group in rows.groupby(["position", "target_track_id"])
+        for (position, track), group in groups
     }
 
 

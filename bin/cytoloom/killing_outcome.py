@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cytoloom.killing import Key, Target, Touches
+from cytoloom.killing import NO_TOUCHES, Key, Target, Touches
 from cytoloom.survival import Curve, kaplan_meier, log_rank
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def capacities(
     )
     rows = []
     for target in targets:
-        touching = contacts.get(target.key)
-        for effector in touching.named if touching else []:
+        touching = contacts.get(target.key, NO_TOUCHES)
+        for effector in touching.named:
             frames = touching.frames[touching.effectors == effector] - target.frames[0]
             frames = frames[(frames >= 0) & (frames < target.index.size)]
             if not frames.size:

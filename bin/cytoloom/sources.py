@@ -127,7 +127,7 @@ def expand(path: Path | str) -> list[Path]:
     elif here.exists():
         return [here]
     else:
-        names = [Path(name) for name in glob.glob(text)]
+        names = [Path(name) for name in glob.glob(text)]  # noqa: PTH207 - absolute too
         if not names:
             raise InputMissing(f"{text}: no such file or folder")
     return sorted(names, key=lambda p: natural_key(str(p)))
@@ -277,9 +277,9 @@ def _check_complete(path: Path, tiff: Any) -> None:
 
 def _tiff_channels(tiff: Any) -> list[str]:
     if tiff.is_ome and tiff.ome_metadata:
-        from xml.etree import ElementTree
+        from xml.etree import ElementTree as ET
 
-        root = ElementTree.fromstring(tiff.ome_metadata)
+        root = ET.fromstring(tiff.ome_metadata)
         pixels = root.find(".//{*}Pixels")
         found = [] if pixels is None else pixels.findall("{*}Channel")
         return [c.get("Name") or str(i) for i, c in enumerate(found)]
@@ -316,9 +316,9 @@ def _pixel(resolution: Any, factor: float | None) -> float | None:
 def _ome_calibration(
     text: str,
 ) -> tuple[tuple[float | None, float | None, float | None], float | None]:
-    from xml.etree import ElementTree
+    from xml.etree import ElementTree as ET
 
-    pixels = ElementTree.fromstring(text).find(".//{*}Pixels")
+    pixels = ET.fromstring(text).find(".//{*}Pixels")
     if pixels is None:
         return (None, None, None), None
 

@@ -92,7 +92,8 @@ def kaplan_meier(
     certain = (survival >= 1) | (survival <= 0)
     lower, upper = (np.where(certain, survival, bound) for bound in bounds)
     at_risk[time == start] = np.count_nonzero(entry == start)
-    return Curve(time, survival, np.minimum(lower, upper), np.maximum(lower, upper), at_risk, events)
+    low, high = np.minimum(lower, upper), np.maximum(lower, upper)
+    return Curve(time, np.asarray(survival, np.float64), low, high, at_risk, events)
 
 
 def log_rank(

@@ -27,7 +27,7 @@ KEY = ["position", "frame", "label"]
 
 @dataclass(frozen=True)
 class Normalisation:
-    """How counts become 0..1; limits that are None come from `viability.live_range`, `death_range`."""
+    """How counts become 0..1; limits that are None come from `viability`'s ranges."""
 
     lower: float = 1.0
     upper: float = 99.0
@@ -104,7 +104,8 @@ def _check_outlines(targets: pd.DataFrame, death: pd.DataFrame) -> None:
     if theirs != ours:
         raise BadData(
             f"table of death signal: measured in the outlines of {', '.join(sorted(theirs))}, not "
-            f"of the target {', '.join(sorted(ours))}; the channels' order is effector, target, death"
+            f"of the target {', '.join(sorted(ours))}; "
+            "the channels' order is effector, target, death"
         )
 
 

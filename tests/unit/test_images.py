@@ -163,9 +163,7 @@ def test_parts_of_two_layers_are_refused(tmp_path):
         grid = Grid.of((1, 1, size, size))
         region = grid.tiles()[0]
         path = tmp_path / f"p.{index}.zarr"
-        images.write_part(
-            path, np.ones(grid.shape, np.uint8), region=region, like=layout_of(grid)
-        )
+        images.write_part(path, np.ones(grid.shape, np.uint8), region=region, like=layout_of(grid))
     with pytest.raises(BadData, match="not a part of the same layer"):
         images.open_layer(tmp_path / "*.zarr")
 

@@ -51,11 +51,15 @@ def nextflow(
 
 
 def run(
-    args: list[str], cwd: Path, parser: str = "v2", env: dict[str, str] | None = None
+    args: list[str],
+    cwd: Path,
+    parser: str = "v2",
+    env: dict[str, str] | None = None,
+    project: Path = PROJECT,
 ) -> Result:
-    """Run the project's ``main.nf`` with ``args`` in ``cwd``; never raises for a failed run."""
+    """Run a project's ``main.nf`` with ``args`` in ``cwd``; never raises for a failed run."""
     words = [str(word) for word in args]
-    done = nextflow(["run", str(PROJECT / "main.nf"), *words], cwd, parser, env)
+    done = nextflow(["run", str(project / "main.nf"), *words], cwd, parser, env)
     given = words[words.index("--outdir") + 1] if "--outdir" in words else "."
     return Result(done.returncode, done.stdout, done.stderr, cwd, cwd / given)
 

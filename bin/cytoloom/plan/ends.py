@@ -151,7 +151,7 @@ def delivery_steps(
         _export_tracks(place, delivered[place.slug], code, export)
     _export_tables(delivered, code, export)
     made = [s for s in (pyramid, unite, export) if s.phases]
-    _report(places, [*steps, *made], delivered, code, run_file, run_digest, report)
+    _report([*steps, *made], delivered, code, run_file, run_digest, report)
     return [*made, report]
 
 
@@ -304,7 +304,6 @@ def _export_tables(
 
 
 def _report(
-    places: Sequence[Position],
     steps: Sequence[PlannedStep],
     delivered: dict[str, list[tuple[str, LayerPlan]]],
     code: Code,

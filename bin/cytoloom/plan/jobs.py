@@ -116,7 +116,7 @@ class Builder:
     positions: Sequence[Position]
     slugs: Mapping[str, str]
     code: Callable[[str, str], str]
-    batch_size: Callable[[str], int | None] = lambda tag: None
+    batch_size: Callable[[str], int | None] = lambda _tag: None
     overlap: int = 0
 
     def build(self, step: Step) -> PlannedStep:

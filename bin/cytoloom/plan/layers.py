@@ -78,8 +78,7 @@ class Grid:
 
     def tiles(self, batch: int | None = None) -> list[Region]:
         """Return the regions patch x frame batch, in raster order."""
-        t, z, y, x = self.shape
-        return list(cut(self.shape, (self.batch(batch), z, *self.patch)))
+        return list(cut(self.shape, (self.batch(batch), self.shape[1], *self.patch)))
 
     def frames(self, batch: int | None = None) -> list[Region]:
         """Return the regions of whole frames, one per frame batch."""

@@ -10,7 +10,7 @@ what nobody says is assumed (1 um, 1 s) with a warning.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -344,9 +344,7 @@ def _choose(
     return chosen[1]
 
 
-def preflight(
-    positions: Sequence[PositionSource], note: Callable[[str], str] = str
-) -> list[dict[str, Any]]:
+def preflight(positions: Sequence[PositionSource]) -> list[dict[str, Any]]:
     """Return one row per input: what was found and what was assumed."""
     rows = []
     for position in positions:
