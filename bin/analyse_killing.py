@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
 from cytoloom import cli, killing, killing_outcome, tables, target_signals, viability
 from cytoloom.errors import BadData, UsageError
 
@@ -43,7 +44,9 @@ def read_inputs(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Return effectors, targets, death signal and contacts, checked to belong together."""
     if len(table) != 3:
-        raise UsageError(f"--table: {len(table)} given; give three: effectors, targets, death signal")
+        raise UsageError(
+            f"--table: {len(table)} given; give three: effectors, targets, death signal"
+        )
     effectors, targets = (tables.read_table(path, "tracks") for path in table[:2])
     death = tables.read_table(table[2], ("cells", "tracks"))
     found = tables.read_table(contacts, "contacts")
@@ -193,7 +196,8 @@ def main(
         signals, min_length=min_track_length, drop_top_size_percent=drop_top_size_percent
     )
     if not counts and targets.attrs.get("position"):
-        counts = {targets.attrs["position"]: dict(tracks=0, short=0, large=0, untracked=0)}
+        none = dict.fromkeys(("tracks", "short", "large", "untracked"), 0)
+        counts = {targets.attrs["position"]: none}
     followed = killing.follow(kept, killing.Smoother(smoothing.value, sigma, window, polyorder))
     touching = killing.touches(found)
 

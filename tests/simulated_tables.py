@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from cytoloom.schemas import SCHEMAS
-
 from simulation import Movie
+
+from cytoloom.schemas import SCHEMAS
 
 
 def attributes(movie: Movie, channel: str) -> dict[str, object]:
@@ -36,7 +36,9 @@ def tracks(movie: Movie, image: str, label: str) -> pd.DataFrame:
         weights = {"intensity_mean": counts[0][y, x], "y": y, "x": x}
         present = np.flatnonzero(area)
         means = {k: np.bincount(numbers, w)[present] / area[present] for k, w in weights.items()}
-        parts.append(pd.DataFrame({"frame": frame, "label": present, "area": area[present]} | means))
+        parts.append(
+            pd.DataFrame({"frame": frame, "label": present, "area": area[present]} | means)
+        )
     table = pd.concat(parts, ignore_index=True)
     table = table.assign(
         position="p1", channel=image, label_channel=label, track_id=table["label"].astype("Int64")

@@ -11,6 +11,7 @@ some frames around. The same seed gives the same movie. Numpy and scipy only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 GUARD = 4  # frames around a death in which nobody docks or leaves
-BACKGROUND = 100.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Assay:
     gain: float = 1.0
     blur: float = 1.0
     bleaching: float = 0.0
+    background: float = 100.0
     pixel_size: float = 0.65
     frame_interval: float = 120.0
     seed: int = 0
@@ -63,7 +64,8 @@ class Movie:
     ``images`` has TCell, Cancer, Dead (uint16), ``labels`` TCell and Cancer (uint32).
     ``deaths``: one dict per target: target, died, death_frame (first frame at or after the
     time of death; None: survived), killers (sorted list). ``contacts``: tuples (frame,
-    effector, target) of labels that share a pixel.
+    effector, target) of labels that share a pixel. ``targets`` holds the centres (y, x) of
+    the targets, shape (frames, targets, 2), px.
     """
 
     assay: Assay
@@ -71,6 +73,7 @@ class Movie:
     labels: dict[str, NDArray[np.uint32]]
     deaths: list[dict[str, Any]]
     contacts: list[tuple[int, int, int]]
+    targets: NDArray[np.float64]
 
 
 @dataclass
@@ -109,9 +112,12 @@ def simulate(assay: Assay) -> Movie:
         ),
     }
     contacts = overlaps(labels["TCell"], labels["Cancer"])
-    deaths = [_truth(assay, labels["Cancer"], contacts, t, death.get(t)) for t in _range(assay.targets)]
+    deaths = [
+        _truth(assay, labels["Cancer"], contacts, t, death.get(t)) for t in _range(assay.targets)
+    ]
     _check(assay, deaths, contacts)
-    return Movie(assay, _images(assay, labels, death, rng), labels, deaths, contacts)
+    images = _images(assay, labels, death, rng)
+    return Movie(assay, images, labels, deaths, contacts, paths[:, : assay.targets])
 
 
 def _range(number: int) -> range:
@@ -123,21 +129,33 @@ def _start(assay: Assay, rng: np.random.Generator) -> _State:
     height, width = assay.shape
     columns = max(1, round(np.sqrt(max(assay.targets, 1) * width / height)))
     rows = max(1, -(-assay.targets // columns))
-    grid = [((r + 0.5) * height / rows, (c + 0.5) * width / columns)
-            for r in range(rows) for c in range(columns)]
+    grid = [
+        ((r + 0.5) * height / rows, (c + 0.5) * width / columns)
+        for r in range(rows)
+        for c in range(columns)
+    ]
     home = np.array(grid[: assay.targets]).reshape(-1, 2)
     home += rng.uniform(-2, 2, home.shape)
-    corners = [(r * height / rows, (c + 0.5) * width / columns)
-               for r in range(rows + 1) for c in range(columns)]
+    corners = [
+        (r * height / rows, (c + 0.5) * width / columns)
+        for r in range(rows + 1)
+        for c in range(columns)
+    ]
     corners = [corners[i] for i in rng.permutation(len(corners))]
     start = np.array([corners[i % len(corners)] for i in range(assay.effectors)]).reshape(-1, 2)
     start += rng.uniform(-1, 1, start.shape)
     barred = rng.permutation(assay.targets - assay.leaving)[: assay.spontaneous]
-    doomed = {int(t) + 1: int(rng.integers(assay.frames // 4, assay.frames * 3 // 4)) for t in barred}
+    doomed = {
+        int(t) + 1: int(rng.integers(assay.frames // 4, assay.frames * 3 // 4)) for t in barred
+    }
     state = _State(
-        home.copy(), home, start,
-        np.full(assay.effectors, -1), np.full(assay.effectors, -1),
-        np.zeros(assay.effectors, np.int64), doomed=doomed,
+        home.copy(),
+        home,
+        start,
+        np.full(assay.effectors, -1),
+        np.full(assay.effectors, -1),
+        np.zeros(assay.effectors, np.int64),
+        doomed=doomed,
     )
     for _ in range(50):
         _separate(assay, state)
@@ -264,15 +282,19 @@ def _separate(assay: Assay, state: _State) -> None:
 
 def _push(place: NDArray[np.float64], other: NDArray[np.float64], least: float) -> None:
     """Move ``place`` to at least ``least`` from ``other``, with a slide to the side."""
-    away = place - other
-    length = max(float(np.linalg.norm(away)), 1e-6)
+    dy, dx = place[0] - other[0], place[1] - other[1]
+    length = max(math.hypot(dy, dx), 1e-6)
     if length < least:
-        away = away / length
-        place += away * (least - length) + 0.3 * np.array([-away[1], away[0]])
+        outward = (least - length) / length
+        place[0] += dy * outward - 0.3 * dx / length
+        place[1] += dx * outward + 0.3 * dy / length
 
 
 def _draw(
-    assay: Assay, paths: NDArray[np.float64], radius: float, stretch: NDArray[np.float64],
+    assay: Assay,
+    paths: NDArray[np.float64],
+    radius: float,
+    stretch: NDArray[np.float64],
     angle: NDArray[np.float64],
 ) -> NDArray[np.uint32]:
     """Return label images (t, 1, y, x): ellipses of axes radius * stretch, radius / stretch."""
@@ -301,8 +323,11 @@ def overlaps(
 
 
 def _truth(
-    assay: Assay, labels: NDArray[np.uint32], contacts: Sequence[tuple[int, int, int]],
-    target: int, death: int | None,
+    assay: Assay,
+    labels: NDArray[np.uint32],
+    contacts: Sequence[tuple[int, int, int]],
+    target: int,
+    death: int | None,
 ) -> dict[str, Any]:
     killers = sorted({e for f, e, t in contacts if t == target and f == death})
     seen = np.flatnonzero((labels == target).any(axis=(1, 2, 3)))
@@ -335,7 +360,9 @@ def _check(
 
 
 def _images(
-    assay: Assay, labels: dict[str, NDArray[np.uint32]], death: dict[int, int],
+    assay: Assay,
+    labels: dict[str, NDArray[np.uint32]],
+    death: dict[int, int],
     rng: np.random.Generator,
 ) -> dict[str, NDArray[np.uint16]]:
     """Render three channels: background + cells, blurred, with shot and camera noise."""
@@ -369,7 +396,9 @@ def _expose(
 ) -> NDArray[np.uint16]:
     from scipy.ndimage import gaussian_filter
 
-    light = gaussian_filter(clean, (0, 0, assay.blur, assay.blur)) * assay.signal
-    seen = rng.poisson(light / assay.gain) * assay.gain if assay.gain > 0 else light
-    counts = BACKGROUND + seen + rng.normal(0, assay.noise, clean.shape)
+    counts = gaussian_filter(np.float32(clean), (0, 0, assay.blur, assay.blur)) * assay.signal
+    lit = counts > 0
+    if assay.gain > 0:
+        counts[lit] = rng.poisson(counts[lit] / assay.gain) * assay.gain
+    counts += assay.background + assay.noise * rng.standard_normal(clean.shape, np.float32)
     return np.clip(np.rint(counts), 0, 65535).astype(np.uint16)

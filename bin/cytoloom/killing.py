@@ -4,9 +4,10 @@
 the smoothed cell death index (CDI); `cell_state` and `deaths` are its tables. Killers
 are the effectors that touch the target in the frame in which its CDI reaches the
 threshold, or within a stated time before. A target that is over the threshold when
-first seen died unseen: it is called `at_start` and takes no part in survival. Contacts enter as plain rows of
-(frame, effector, target), so any definition of contact will do. Effectors without a
-track are counted among the killers but cannot be named. See docs/killing.md.
+first seen died unseen: it is called `at_start` and takes no part in survival. Contacts
+enter as plain rows of (frame, effector, target), so any definition of contact will do.
+Effectors without a track are counted among the killers but cannot be named. See
+docs/killing.md.
 """
 
 from __future__ import annotations

@@ -10,18 +10,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulated_tables
-from cytoloom import killing, killing_outcome, target_signals
-from cytoloom.errors import BadData
-from cytoloom.survival import kaplan_meier
 from numpy.testing import assert_allclose
 from pandas.testing import assert_frame_equal
 from simulation import Assay, Movie, simulate
+
+from cytoloom import killing, killing_outcome, target_signals
+from cytoloom.errors import BadData
+from cytoloom.survival import kaplan_meier
 
 INTERVAL = 120.0
 
 
 @dataclasses.dataclass
 class Inputs:
+    """The tables that the step reads."""
+
     targets: pd.DataFrame
     death: pd.DataFrame
     effectors: pd.DataFrame
@@ -33,6 +36,8 @@ class Inputs:
 
 @dataclasses.dataclass
 class Results:
+    """All that comes of them."""
+
     signals: pd.DataFrame
     kept: pd.DataFrame
     followed: list
@@ -71,9 +76,7 @@ def analyse(given: Inputs, *, interval=INTERVAL, window=0, min_length=10, **smoo
         given.effectors, touching, deaths, capacity, interval=interval
     )
     observed = killing_outcome.observation(deaths)
-    return Results(
-        signals, kept, followed, died, touching, deaths, capacity, killers, observed
-    )
+    return Results(signals, kept, followed, died, touching, deaths, capacity, killers, observed)
 
 
 def assert_true(deaths: pd.DataFrame, simulated: Movie, tolerance: int = 1) -> None:
@@ -153,9 +156,7 @@ def test_a_target_that_leaves_the_field_is_censored_there():
 def test_missing_frames_are_bridged():
     simulated = movie(seed=0)
     rng = np.random.default_rng(0)
-    lost = set(
-        zip(rng.integers(1, 59, 80).tolist(), rng.integers(1, 13, 80).tolist(), strict=True)
-    )
+    lost = set(zip(rng.integers(1, 59, 80).tolist(), rng.integers(1, 13, 80).tolist(), strict=True))
     given = inputs(simulated)
 
     def drop(table, label):
@@ -233,7 +234,9 @@ def test_time_scales_with_the_frame_interval():
         assert_allclose(one.deaths[column] * 10, ten.deaths[column])
         assert none.deaths[column].isna().all()
     assert_allclose(one.killers["kills_per_hour"], ten.killers["kills_per_hour"] * 10)
-    assert_frame_equal(one.deaths[["died", "killer_track_ids"]], none.deaths[["died", "killer_track_ids"]])
+    assert_frame_equal(
+        one.deaths[["died", "killer_track_ids"]], none.deaths[["died", "killer_track_ids"]]
+    )
 
 
 def test_delay_is_the_time_since_the_first_contact():
@@ -286,7 +289,9 @@ def test_killing_capacity_separates_lethal_from_harmless_contacts():
 
 
 def test_capacity_by_hand():
-    found = killing_outcome.killing_capacity([0.1, 0.5, 0.5, 0.5, 0.0], [0.3, 0.4, 0.505, 0.51, 0.5])
+    found = killing_outcome.killing_capacity(
+        [0.1, 0.5, 0.5, 0.5, 0.0], [0.3, 0.4, 0.505, 0.51, 0.5]
+    )
     assert_allclose(found, [200, 0, 0, 2, 5000])
 
 

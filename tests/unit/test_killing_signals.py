@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from cytoloom import viability
-from cytoloom.errors import UsageError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose
+
+from cytoloom import viability
+from cytoloom.errors import UsageError
 
 UNIT = st.floats(0, 1, width=32)
 COUNTS = arrays(np.float64, st.integers(2, 80), elements=st.floats(1, 60000, width=32))
@@ -103,7 +104,6 @@ INDEX = arrays(np.float64, st.integers(1, 60), elements=UNIT)
 
 
 @given(INDEX, st.sampled_from(["gaussian", "savgol", "quadratic", "moving_average", "none"]))
-@settings(deadline=None, max_examples=50)
 def test_smoothing_keeps_length_and_range_and_constants(values, method):
     smoothed = viability.smooth(values, method)
     assert smoothed.shape == values.shape
