@@ -29,10 +29,10 @@ usage: ./cytoloom COMMAND [options]
 All that is installed lies in $CYTOLOOM_CACHE, else ~/.cache/cytoloom.
 """
 RUN_TEXT = """\
-usage: ./cytoloom run --pipeline P.yaml [--outdir results] [options of Nextflow]
+usage: ./cytoloom run --pipeline P.yaml [--outdir FOLDER] [options of Nextflow]
 
   --pipeline FILE    pipeline YAML
-  --outdir FOLDER    results (default: results)
+  --outdir FOLDER    results (default: output_dir of the pipeline)
   --resources FILE   resource YAML
   --until TAG        stop after this step        --from TAG   begin with this step
   --dry_run          print every task, submit nothing
@@ -52,7 +52,6 @@ Makes the environments of the tool families (default: all but test), Java and Ne
 """
 DEMO_PIPELINE = PROJECT / "assets" / "pipelines" / "cytotoxicity.yaml"
 DEMO_OUTDIR = "cytoloom-demo"
-DEFAULT_OUTDIR = "results"  # as in nextflow.config
 
 
 def wants_help(words: Sequence[str]) -> bool:
@@ -92,9 +91,7 @@ def prepare_run(line: RunLine) -> tuple[list[str], dict[str, str]] | int:
     pipeline = Path(line.values["pipeline"])
     if not pipeline.is_file():
         raise Failure(f"no pipeline at {pipeline}", INPUT_MISSING)
-    words = ["--families", *plan_words(line, ("verify_inputs",))]
-    words += [] if "outdir" in line.values else ["--outdir", DEFAULT_OUTDIR]
-    known = plan(words, capture=True)
+    known = plan(["--families", *plan_words(line)], capture=True)
     if known.returncode:
         return known.returncode
     for family in known.stdout.split():

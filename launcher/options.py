@@ -12,7 +12,7 @@ from .host import USAGE, Failure
 GLOBAL_VALUES = ("-log", "-C", "-syslog")
 GLOBAL_FLAGS = ("-q", "-quiet")
 # Parameters of the plan; the others mean something to Nextflow only.
-PLAN_VALUES = ("pipeline", "outdir", "resources", "input", "until", "from_tag", "assume_shape")
+PLAN_VALUES = ("pipeline", "outdir", "resources", "input", "until", "from", "assume_shape")
 PLAN_FLAGS = ("verify_inputs",)
 
 
@@ -35,11 +35,8 @@ class RunLine:
 
 
 def plain(word: str) -> str:
-    """Name of a parameter as the plan spells it (``--from`` is ``from_tag``), else nothing."""
-    if not word.startswith("--"):
-        return ""
-    name = word[2:].partition("=")[0].replace("-", "_")
-    return "from_tag" if name == "from" else name
+    """Name of a parameter as the plan spells it, or nothing for a word that is none."""
+    return word[2:].partition("=")[0].replace("-", "_") if word.startswith("--") else ""
 
 
 def take_value(word: str, rest: list[str]) -> str:
@@ -81,10 +78,9 @@ def read_run(words: list[str]) -> RunLine:
     return line
 
 
-def plan_words(line: RunLine, leave_out: tuple[str, ...] = ()) -> list[str]:
+def plan_words(line: RunLine) -> list[str]:
     """Options of ``bin/plan_pipeline.py`` from those of a run."""
     words = []
     for name, value in line.values.items():
-        if name not in leave_out:
-            words += [f"--{name}", value]
-    return words + [f"--{name}" for name in line.flags if name not in leave_out]
+        words += [f"--{name}", value]
+    return words + [f"--{name}" for name in line.flags]

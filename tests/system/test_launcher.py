@@ -87,17 +87,17 @@ def test_lock_file_holds_every_requirement_with_hashes(family):
 def test_run_keeps_every_word_that_it_does_not_know():
     typed = "--pipeline=p.yaml -profile slurm --outdir o -resume --odd xy --from A --until B"
     line = options.read_run(f"{typed} --verify_inputs -log l.txt --nextflow nf".split())
-    assert line.values == {"pipeline": "p.yaml", "outdir": "o", "from_tag": "A", "until": "B"}
+    assert line.values == {"pipeline": "p.yaml", "outdir": "o", "from": "A", "until": "B"}
     assert line.before == ["-log", "l.txt"]
     assert line.nextflow == "nf"
     assert not line.dry_run
     kept = ["-profile", "slurm", "--outdir", "o", "-resume", "--odd", "xy"]
     assert line.words == [
         *["--pipeline", "p.yaml", *kept],
-        *["--from_tag", "A", "--until", "B", "--verify_inputs"],
+        *["--from", "A", "--until", "B", "--verify_inputs"],
     ]
-    wanted = ["--pipeline", "p.yaml", "--from_tag", "A", "--until", "B", "--verify_inputs"]
-    assert options.plan_words(line, ("outdir",)) == wanted
+    wanted = ["--pipeline", "p.yaml", "--outdir", "o", "--from", "A", "--until", "B"]
+    assert options.plan_words(line) == [*wanted, "--verify_inputs"]
 
 
 @pytest.mark.parametrize("word", ["--dry_run", "--dry-run", "--dry_run=true"])
