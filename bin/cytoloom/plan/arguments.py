@@ -28,7 +28,6 @@ from cytoloom.plan.problems import Problems, suggestion
 from cytoloom.plan.registry import Row
 
 BIN = Path(__file__).parents[2]
-IGNORED = ("verbose", "threads", "parallel_backend")
 Kind = Literal["bool", "int", "float", "text", "choice"]
 
 
@@ -66,6 +65,16 @@ class Argument:
             return words
         count = f"{self.length} values" if self.length else "values"
         return f"a list of {count}, each {words}"
+
+
+IGNORED = {
+    argument.name: argument
+    for argument in (
+        Argument("verbose", "bool", optional=True),
+        Argument("threads", "int", optional=True, minimum=1),
+        Argument("parallel_backend", "choice", optional=True, choices=("NATIVE", "MPI", "PATHOS")),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,8 @@ class Signatures:
             raise ExecutableError(f"the executable {executable}.py is not in {self.folder.name}/")
         module = f"_cytoloom_plan_{executable}"
         spec = importlib.util.spec_from_file_location(module, path)
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         loaded = importlib.util.module_from_spec(spec)
         sys.modules[module] = loaded
         try:
@@ -224,7 +234,9 @@ def check_all(
     for name, child in node.fields.items():
         if name in known:
             values[name] = check(child, known[name], problems)
-        elif name not in IGNORED:
+        elif name in IGNORED:
+            check(child, IGNORED[name], problems)
+        else:
             message = f"unknown argument of {step}{suggestion(name, known)}"
             problems.add(child.line, child.where, message)
     return values if len(problems.found) == found else None

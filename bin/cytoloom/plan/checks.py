@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable
 
 from cytoloom.plan.nodes import Node
-from cytoloom.plan.problems import Problems, quoted, suggestion
+from cytoloom.plan.problems import Problems, nearest, quoted, suggestion
 
 _BOOLEANS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 LONGEST_NAME = 200
@@ -55,7 +55,7 @@ def number(
         problems.add(node.line, node.where, f"must be {what}{bounds}, not {node}")
         return None
     if (isinstance(value, int) and abs(value) >= 2**63) or not (
-        infinite and not math.isnan(value) or math.isfinite(value)
+        (infinite and not math.isnan(value)) or math.isfinite(value)
     ):
         problems.add(node.line, node.where, f"must be {what}{bounds}, not {node}")
         return None
@@ -155,6 +155,14 @@ def listed(node: Node, problems: Problems, what: str) -> tuple[Node, ...]:
     found = "an empty list" if node.kind == "list" else str(node)
     problems.add(node.line, node.where, f"must be {what}, not {found}")
     return ()
+
+
+def misspelt(node: Node, key: str, valid: Iterable[str]) -> bool:
+    """Tell whether an unknown key of a mapping looks like ``key``, which is absent."""
+    names = list(valid)
+    return key not in node.fields and any(
+        nearest(other, names) == key for other in node.fields if other not in names
+    )
 
 
 def known_keys(node: Node, valid: Iterable[str], problems: Problems, what: str) -> bool:

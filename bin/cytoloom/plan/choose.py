@@ -31,7 +31,6 @@ class Chooser:
     problems: Problems
     drafts: Sequence[Draft]
     names: dict[str, None]
-    opaque: set[str]
 
     def groups(self, draft: Draft, usable: Callable[[str], bool]) -> Groups:
         """Return the channels of each group; ``all`` means those that are ``usable``."""
@@ -69,8 +68,8 @@ class Chooser:
 
     def _single(self, draft: Draft, node: Node, usable: Callable[[str], bool]) -> Groups:
         if node.value == "all":
-            groups = [(name,) for name in self.names if usable(name)]
-            if not groups and not self.opaque:
+            groups: Groups = [(name,) for name in self.names if usable(name)]
+            if not groups:
                 kinds = " and ".join(draft.row.inputs if draft.row else ())
                 self._add(node, f"no channel has what {draft.name} needs ({kinds})")
             return groups

@@ -23,7 +23,7 @@ TABULATION = "label_to_sparse"
 TABULATE = "LabelToSparse"
 STAGE_ALIASES = {"tabulation": TABULATION}
 TYPES = ("image", "label", "feature", "dataframe", "table", "network")
-_KEYS = (
+STEP_KEYS = (
     "name",
     "tag",
     "channels",
@@ -93,9 +93,8 @@ class Reader:
                 stages[stage] = child
         drafts = []
         for stage in STAGES:
-            child = stages.get(stage)
-            if child is not None and not child.is_null:
-                drafts += list(self._stage(stage, child))
+            if stage in stages and not stages[stage].is_null:
+                drafts += list(self._stage(stage, stages[stage]))
         self._tags(drafts)
         return drafts
 
@@ -124,19 +123,21 @@ class Reader:
         self._common(draft)
         if node.get("image_label_pair") is None:
             draft.broken = True
-            message = "has no image_label_pair: give [[image channel, label channel], …]"
-            self.problems.add(node.line, node.where, message)
+            if not checks.misspelt(node, "image_label_pair", _TABULATION_KEYS):
+                message = "has no image_label_pair: give [[image channel, label channel], …]"
+                self.problems.add(node.line, node.where, message)
         return draft
 
     def _step(self, stage: str, node: Node) -> Draft:
-        checks.known_keys(node, _KEYS, self.problems, "key of a step")
+        checks.known_keys(node, STEP_KEYS, self.problems, "key of a step")
         name_node = node.get("name")
         row = None
         name = ""
         if name_node is None:
-            names = ", ".join(self.registry.names(stage)) or "none yet"
-            message = f"the step has no name (valid in {stage}: {names})"
-            self.problems.add(node.line, node.where, message)
+            names = ", ".join(self.registry.names(stage, available=True)) or "none yet"
+            if not checks.misspelt(node, "name", STEP_KEYS):
+                message = f"the step has no name (valid in {stage}: {names})"
+                self.problems.add(node.line, node.where, message)
         elif (written := checks.text(name_node, self.problems, "the name of a step")) is not None:
             name = written
             row = self._row(stage, name, name_node)
@@ -160,8 +161,10 @@ class Reader:
             near = nearest(name, self.registry.names(stage))
             other = None if near else self._elsewhere(name)
             message = f"unknown step {quoted(name)}"
-            message += suggestion(name, self.registry.names(stage), limit=20)
+            valid = self.registry.names(stage, available=True)
+            message += suggestion(name, valid, also=self.registry.names(stage), limit=20)
             message += f"; {other.name} is a step of {other.stage}" if other else ""
+            message += "" if valid else f"; {stage} has no steps in this version"
         self.problems.add(node.line, node.where, message)
         return None
 

@@ -4,12 +4,12 @@ Every channel has a current image, label image and table; steps run in order and
 step makes becomes current for those after it. A table remembers the image and label
 channel that it was measured from, so that a channel that has only a table (a filtered
 one) still has a label image to measure contacts on. Contacts belong to a pair of channels.
-A channel is ``opaque`` after a broken step touched it: nothing more is said of it.
+What a step with a mistake would have made is ``hidden``: nothing more is said of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cytoloom.plan.choose import Chooser, names_in
@@ -41,14 +41,14 @@ class Flow:
     tables: dict[str, Table] = field(default_factory=dict)
     shared: dict[tuple[str, tuple[str, ...]], Layer] = field(default_factory=dict)
     names: dict[str, None] = field(default_factory=dict)  # all channels so far, in order
-    opaque: set[str] = field(default_factory=set)
+    hidden: set[tuple[str | tuple[str, ...], str]] = field(default_factory=set)
     made: dict[str, int] = field(default_factory=dict)  # new channel -> line of its step
     given: frozenset[tuple[str, str]] = frozenset()  # (channel, kind) given beside channels
 
     @property
     def chooser(self) -> Chooser:
         """The reader of channel names as they stand now."""
-        return Chooser(self.problems, self.drafts, self.names, self.opaque)
+        return Chooser(self.problems, self.drafts, self.names)
 
     @classmethod
     def start(
@@ -74,24 +74,51 @@ class Flow:
         return flow
 
     def step(self, draft: Draft, slug: str, *, before_start: bool = False) -> tuple[Group, ...]:
-        """Resolve one step and make its outputs current; () where it is broken.
+        """Resolve one step and make its outputs current.
 
-        A step before ``--from`` does not take the place of a given label image or table.
+        Groups with a mistake are left out, and what they would make is hidden. A step before
+        ``--from`` does not take the place of a given label image or table.
         """
+        row = draft.row
         found = len(self.problems.found)
         channels = self.chooser.groups(draft, lambda name: self._has_all(draft, name))
         outputs = self._outputs(draft, channels)
-        groups: list[Group] = []
-        if draft.row is not None and len(self.problems.found) == found and not draft.broken:
-            for i, names in enumerate(channels):
-                inputs = self._inputs(draft, names, i)
-                groups.append(self._group(draft, slug, names, outputs[i], inputs))
-        if len(self.problems.found) > found or draft.broken:
-            self._make_opaque(draft, outputs)
+        if row is None or draft.broken or len(self.problems.found) > found:
+            self._hide_all(draft)
             return ()
+        groups = []
+        for i, names in enumerate(channels):
+            inputs = self._inputs(draft, names, i)
+            if inputs is None:
+                self.hide(outputs[i], row.outputs.values(), names)
+            else:
+                groups.append(self._group(draft, slug, names, outputs[i], inputs))
         for group in groups:
             self._apply(draft, group, before_start)
         return tuple(groups)
+
+    def hide(self, name: str, kinds: Iterable[str], channels: tuple[str, ...] = ()) -> None:
+        """Say nothing more of these kinds of layers of a channel, nor of a group's."""
+        self.names.setdefault(name, None)
+        for kind in kinds:
+            self.hidden.add((name, _family(kind)))
+            self.hidden.add((channels, kind))
+
+    def _hide_all(self, draft: Draft) -> None:
+        """Hide whatever a step would have made that could not be read."""
+        kinds = tuple(draft.row.outputs.values()) if draft.row else ("image", "label", "table")
+        new = {name for name, _ in draft.outputs}
+        mentioned: set[str] = set()
+        for key in ("channels", "image_label_pair", "images"):
+            if (node := draft.node.get(key)) is not None:
+                mentioned |= names_in(node)
+        known = set(self.names) if "all" in mentioned else mentioned & set(self.names)
+        for name in new or known:
+            self.hide(name, kinds)
+        self.hidden |= {("", kind) for kind in kinds}
+
+    def _is_hidden(self, key: str | tuple[str, ...], kind: str) -> bool:
+        return (key, _family(kind)) in self.hidden or (key, kind) in self.hidden
 
     # -- outputs ---------------------------------------------------------------------
 
@@ -106,7 +133,7 @@ class Flow:
                 wanted = example if row.stage == "preprocessing" else f"[{example}]"
                 message = f"{draft.name} has no output_channel_name: name what it makes, "
                 self._add(draft.node, f"{message}for example {wanted}")
-            elif draft.stage == TABULATION:
+            elif draft.stage == TABULATION and channels:
                 self._one_table_each(draft, channels)
             return [names[0] for names in channels]
         if channels and len(draft.outputs) != len(channels) and not draft.broken:
@@ -136,7 +163,7 @@ class Flow:
 
     def _has_all(self, draft: Draft, name: str) -> bool:
         row = draft.row
-        if row is None or name in self.opaque:
+        if row is None:
             return False
         kinds = [row.kind(role) for role in row.inputs]
         return all(self._layer(draft, kind, name) is not None for kind in kinds)
@@ -157,15 +184,17 @@ class Flow:
 
     def _inputs(
         self, draft: Draft, names: tuple[str, ...], index: int
-    ) -> dict[str, tuple[Layer, ...]]:
-        """Return the layers that a group reads, by role, noting those that do not exist."""
+    ) -> dict[str, tuple[Layer, ...]] | None:
+        """Return the layers that a group reads, by role; None after noting one that is missing."""
         row = draft.row
         assert row is not None
         found: dict[str, tuple[Layer, ...]] = {}
+        complete = True
         for position, role in enumerate(row.inputs):
             of = row.of(role)
             if of is not None:
                 found[role] = self._shared(draft, row.kind(role), names[:of], index)
+                complete = complete and bool(found[role])
                 continue
             wanted = names if row.channels != "image_label" else (names[min(position, 1)],)
             layers = []
@@ -174,10 +203,11 @@ class Flow:
                 layer = self._layer(draft, one, name)
                 if layer is not None:
                     layers.append(layer)
-                elif name not in self.opaque:
+                elif not self._is_hidden(name, one):
                     self._add(self._place(draft, index), self._missing(draft, one, name))
             found[role] = tuple(layers)
-        return found
+            complete = complete and len(layers) == len(wanted)
+        return found if complete else None
 
     def _place(self, draft: Draft, index: int) -> Node:
         for key in ("channels", "image_label_pair", "labels"):
@@ -192,7 +222,8 @@ class Flow:
     ) -> tuple[Layer, ...]:
         """Return the layer that was made for several channels together."""
         layer = self.shared.get((kind, names))
-        if layer is None and not self.opaque.intersection(names):
+        unknown = self._is_hidden(names, kind) or self._is_hidden("", kind)
+        if layer is None and not unknown:
             message = (
                 f"{draft.name} needs the {kind} of {' and '.join(names)}: add "
                 f"CrossCellContactMeasures with channels: [[{', '.join(names)}]] before it"
@@ -255,8 +286,7 @@ class Flow:
             self.made[name] = draft.node.line
             self.names[name] = None
         for layer in group.outputs.values():
-            family = "table" if layer.kind in TABLES else layer.kind
-            if before_start and (name, family) in self.given:
+            if before_start and (name, _family(layer.kind)) in self.given:
                 continue
             if layer.kind == "image":
                 self.images[name] = layer
@@ -274,17 +304,9 @@ class Flow:
         source = self.tables.get(group.channels[0])
         return replace(source, layer=layer) if source else Table(layer)
 
-    def _make_opaque(self, draft: Draft, outputs: list[str]) -> None:
-        """Say nothing more of what a broken step touches."""
-        touched = set(outputs) | {name for name, _ in draft.outputs}
-        for key in ("channels", "image_label_pair", "images", "labels"):
-            node = draft.node.get(key)
-            if node is not None:
-                mentioned = names_in(node)
-                touched |= set(self.names) if "all" in mentioned else mentioned & set(self.names)
-        for name in touched:
-            self.names.setdefault(name, None)
-        self.opaque |= touched
-
     def _add(self, node: Node, message: str) -> None:
         self.problems.add(node.line, node.where, message)
+
+
+def _family(kind: str) -> str:
+    return "table" if kind in TABLES else kind

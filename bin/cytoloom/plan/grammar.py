@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cytoloom.plan import nodes, settings
 from cytoloom.plan.arguments import Signatures
-from cytoloom.plan.checks import known_keys, text
+from cytoloom.plan.checks import known_keys, misspelt, text
 from cytoloom.plan.entries import Draft, Reader
 from cytoloom.plan.flow import Flow
 from cytoloom.plan.model import (
@@ -106,13 +106,14 @@ def load_pipeline(
     channels = settings.read_channels(root.get("channels"), given is not None, paths, problems)
     labels = settings.read_results(root.get("labels"), "label image", paths, problems)
     tables = settings.read_results(root.get("tables"), "table", paths, problems)
-    if all(root.get(key) is None for key in ("channels", "labels", "tables")):
+    sources = ("channels", "labels", "tables")
+    if all(root.get(key) is None and not misspelt(root, key, KEYS) for key in sources):
         message = "is missing: map the name of each channel to its file"
         problems.add(root.line, "channels", message)
     drafts = _drafts(root, registry or load_registry(), signatures, overrides, cap, problems)
     start, stop = _part(drafts, overrides, root, problems)
     flow = Flow.start(drafts, channels, labels, tables, problems)
-    flow.opaque |= _unread(root, flow)
+    _note_unread(root, flow)
     steps = _steps(drafts, flow, start)
     pipeline = Pipeline(
         path=path,
@@ -157,7 +158,8 @@ def _drafts(
     node = root.get("pipeline")
     if node is None:
         line = root.fields["pipeline"].line if "pipeline" in root.fields else root.line
-        problems.add(line, "pipeline", "is missing or empty: it holds the steps by stage")
+        if not misspelt(root, "pipeline", KEYS):
+            problems.add(line, "pipeline", "is missing or empty: it holds the steps by stage")
         return []
     found = len(problems.found)
     drafts = Reader(registry, signatures or Signatures(), problems, overrides.dry_run).read(node)
@@ -190,16 +192,12 @@ def _part(
     return start, last + 1
 
 
-def _unread(root: Node, flow: Flow) -> set[str]:
-    """Return channels that are written but unusable, so that their uses are not reported."""
-    written = set()
-    for key in ("channels", "labels", "tables"):
+def _note_unread(root: Node, flow: Flow) -> None:
+    """Keep silent about uses of channels that are written but were refused."""
+    for key, kind in (("channels", "image"), ("labels", "label"), ("tables", "table")):
         node = root.get(key)
-        written |= set(node.fields) if node is not None else set()
-    broken = written - set(flow.names)
-    for name in broken:
-        flow.names[name] = None
-    return broken
+        for name in node.fields if node is not None else ():
+            flow.hide(name, [kind])
 
 
 def _steps(drafts: list[Draft], flow: Flow, start: int) -> tuple[Step, ...]:
@@ -241,6 +239,6 @@ def _output_dir(root: Node, overrides: Overrides, problems: Problems) -> Path:
     written = None if node is None else text(node, problems, "a path")
     if overrides.output_dir is not None:
         return overrides.launch_dir / overrides.output_dir
-    if node is None:
+    if node is None and not misspelt(root, "output_dir", KEYS):
         problems.add(root.line, "output_dir", "is missing: name it here, or give --outdir")
     return overrides.launch_dir / expanded(written or "results")

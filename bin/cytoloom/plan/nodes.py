@@ -88,29 +88,33 @@ def parse(text: str, problems: Problems) -> Node | None:
     """Parse YAML text whose top level is a mapping; None after noting why it cannot be."""
     try:
         root = YAML(typ="safe", pure=True).compose(text)
-        if root is None:
-            problems.add(1, "", "the file is empty; a mapping of keys is expected")
-            return None
-        node = _Tree(problems).convert(root, "", _line(root), ())
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        problems.add(line, "", f"not valid YAML: {error.problem or error.context or 'unreadable'}")
-        return None
-    except ReaderError as error:
-        line = text[: error.position].count("\n") + 1
-        problems.add(line, "", "not valid YAML: it holds a character that YAML does not allow")
-        return None
+        node = _Tree(problems).convert(root, "", _line(root), ()) if root is not None else None
     except RecursionError:
         problems.add(1, "", "not usable: nested too deeply")
         return None
     except (YAMLError, ValueError, AttributeError, TypeError, AssertionError) as error:
-        problems.add(1, "", f"not valid YAML: {error}")
+        problems.add(*_invalid(error, text))
         return None
-    if node is not None and node.kind != "map":
+    if root is None:
+        problems.add(1, "", "the file is empty; a mapping of keys is expected")
+    elif node is not None and node.kind != "map":
         problems.add(node.line, "", f"a mapping of keys is expected, found {node}")
         return None
     return node
+
+
+def _invalid(error: Exception, text: str) -> tuple[int, str, str]:
+    """Return line, place and message of an error of the YAML parser."""
+    if isinstance(error, ReaderError):
+        line = text[: error.position].count("\n") + 1
+        return line, "", "not valid YAML: it holds a character that YAML does not allow"
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if not isinstance(error, MarkedYAMLError) or mark is None:
+        return 1, "", f"not valid YAML: {error}"
+    line = mark.line + 1
+    begun = error.context_mark.line + 1 if error.context_mark else line
+    where = f" (in what begins in line {begun})" if begun != line else ""
+    return line, "", f"not valid YAML: {error.problem or error.context or 'unreadable'}{where}"
 
 
 def _line(node: Any) -> int:
@@ -156,8 +160,8 @@ class _Tree:
             if key_node.tag == _TAG + "merge":
                 for source in self._merge_sources(value_node, line, where):
                     child = self.convert(source, where, line, above)
-                    for key, value in child.fields.items() if child else ():
-                        merged.setdefault(key, value)
+                    for key, inherited in child.fields.items() if child else ():
+                        merged.setdefault(key, inherited)
                 continue
             if not isinstance(key_node, ScalarNode):
                 self.problems.add(line, where, "a key must be a name, not a list or mapping")

@@ -1,7 +1,8 @@
-"""Paths in a pipeline YAML: relative to its folder if they exist there, else to where
-the run is launched. Globs follow the same rule by their matches; URLs stay as they are.
+"""Paths in a pipeline YAML, and where they are looked up.
 
-An input that is missing is a mistake, or a warning in a dry run.
+A relative path is one in the folder of the YAML if it exists there, else in the folder
+where the run is launched. Globs follow the same rule by their matches; URLs stay as they
+are. An input that is missing is a mistake, or a warning in a dry run.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Paths:
             path = Path(candidate)
             near = nearest(path.name, _listing(path.parent))
             if near:
-                return f"no such file; did you mean {str(Path(text).parent / near)}?"
+                return f"no such file; did you mean {Path(text).parent / near!s}?"
         return f"no such file (looked in {' and '.join(self._bases(text))})"
 
     def _bases(self, text: str) -> list[str]:
@@ -82,6 +83,7 @@ def exists(path: str) -> bool:
     try:
         if Path(path).exists():
             return True
-        return _is_glob(path) and next(glob.iglob(path, recursive=True), None) is not None
+        # Path.glob refuses absolute patterns
+        return _is_glob(path) and next(glob.iglob(path, recursive=True), None) is not None  # noqa: PTH207
     except (OSError, ValueError, re.error, RuntimeError):
         return False

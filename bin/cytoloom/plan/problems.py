@@ -57,11 +57,13 @@ class Problems:
 
     def add(self, line: int, where: str, message: str, *, missing_file: bool = False) -> None:
         """Note a mistake."""
-        self.found.append(Problem(self.file, line, where, one_line(message), missing_file))
+        self.found.append(
+            Problem(self.file, line, one_line(where), one_line(message), missing_file)
+        )
 
     def warn(self, line: int, where: str, message: str) -> None:
         """Note something that does not stop the plan."""
-        self.warned.append(Problem(self.file, line, where, one_line(message)))
+        self.warned.append(Problem(self.file, line, one_line(where), one_line(message)))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -93,10 +95,15 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
     return folded[found[0]] if found else None
 
 
-def suggestion(name: str, valid: Iterable[str], *, limit: int = 12) -> str:
-    """Return ``; did you mean X? (valid: …)`` for a name that is not among ``valid``."""
+def suggestion(
+    name: str, valid: Iterable[str], *, also: Iterable[str] = (), limit: int = 12
+) -> str:
+    """Return ``; did you mean X? (valid: …)`` for a name that is not among ``valid``.
+
+    Names in ``also`` may be meant but are not listed.
+    """
     names = list(dict.fromkeys(valid))
-    near = nearest(name, names)
+    near = nearest(name, [*names, *also])
     mean = f"; did you mean {near}?" if near else ""
     if not names:
         return mean

@@ -79,7 +79,7 @@ class Row:
         """The names under which the resource YAML may give resources for parts of the step."""
         if self.sub_jobs:
             return self.sub_jobs
-        found = ("core",)
+        found: tuple[str, ...] = ("core",)
         found += ("number", "stitch") if self.seams else ()
         found += ("merge",) if self.merge else ()
         found += ("relabel",) if self.relabel else ()
@@ -110,10 +110,10 @@ class Registry:
             return self.rows[name]
         return next((row for row in self.rows.values() if name in row.aliases), None)
 
-    def names(self, stage: str | None = None) -> tuple[str, ...]:
-        """Return the names of a stage's steps, those that are available first."""
-        rows = [row for row in self.rows.values() if stage in (None, row.stage)]
-        rows.sort(key=lambda row: not row.available)
+    def names(self, stage: str | None = None, *, available: bool = False) -> tuple[str, ...]:
+        """Return the names of a stage's steps; with ``available`` those of this version."""
+        rows = [row for row in self if stage in (None, row.stage)]
+        rows = [row for row in rows if row.available or not available]
         names = [row.name for row in rows]
         return (*names, *(alias for row in rows for alias in row.aliases))
 

@@ -9,6 +9,7 @@ Used so far: ``batch_size``; the rest is checked here and applied by the executo
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -253,11 +254,7 @@ class _Reader:
                 return
             except CycleError as error:
                 circle = list(reversed(error.args[1]))
-            declared = [
-                (a, b)
-                for a, b in zip(circle, circle[1:], strict=False)
-                if b in self.waits.get(a, {})
-            ]
+            declared = [(a, b) for a, b in itertools.pairwise(circle) if b in self.waits.get(a, {})]
             for a, b in declared:
                 graph[a].discard(b)
             self._note_circle(circle, declared)
@@ -265,7 +262,7 @@ class _Reader:
     def _note_circle(self, circle: list[str], declared: list[tuple[str, str]]) -> None:
         node = self.waits[declared[0][0]][declared[0][1]]
         words = [circle[0]]
-        for a, b in zip(circle, circle[1:], strict=False):
+        for a, b in itertools.pairwise(circle):
             how = "waits for" if (a, b) in declared else "needs the results of"
             words += [how, b] if len(words) == 1 else [f", which {how}", b]
         shown = " ".join(words).replace(" ,", ",")

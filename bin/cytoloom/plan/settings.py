@@ -212,11 +212,13 @@ def read_patching(node: Node | None, problems: Problems) -> Patching:
         problems.add(node.line, node.where, f"must be a mapping with patch_count, not {node}")
         return Patching()
     checks.known_keys(node, ("patch_count", "patches", "overlap"), problems, "key of patching")
+    found = len(problems.found)
     count = _patch_count(node.get("patch_count"), problems)
+    total = count[0] * count[1] if len(problems.found) == found else MOST_PATCHES
     overlap = node.get("overlap")
     return Patching(
         count=count,
-        patches=_patches(node.get("patches"), count[0] * count[1], problems),
+        patches=_patches(node.get("patches"), total, problems),
         overlap=None if overlap is None else checks.integer(overlap, problems, minimum=0),
     )
 
