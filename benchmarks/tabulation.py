@@ -18,17 +18,17 @@ import tempfile
 import time
 from pathlib import Path
 
-for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[threads] = "1"
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
+sys.path.insert(0, str(Path(__file__).parents[1] / "bin"))
 
 import numpy as np
-
-BIN = Path(__file__).parents[1] / "bin"
-sys.path.insert(0, str(BIN))
-from cytoloom import images, measure
-from cytoloom.regions import Region
 from skimage.measure import regionprops_table
 
+from cytoloom import images, measure
+from cytoloom.regions import Region
+
+BIN = Path(__file__).parents[1] / "bin"
 COMMON = [
     "label", "bbox", "area", "centroid", "equivalent_diameter_area", "feret_diameter_max",
     "solidity", "extent", "axis_major_length", "axis_minor_length", "intensity_mean",
@@ -55,7 +55,8 @@ def frame_of_cells(size, count, seed):
         u = (dx * np.cos(turn) + dy * np.sin(turn)) / long
         v = (dy * np.cos(turn) - dx * np.sin(turn)) / short
         angle, phase = np.arctan2(v, u), rng.uniform(0, 2 * np.pi, 3)
-        wave = [a * np.sin(k * angle + p) for a, k, p in zip((0.1, 0.07, 0.05), (2, 3, 5), phase)]
+        waves = zip((0.1, 0.07, 0.05), (2, 3, 5), phase, strict=True)
+        wave = [a * np.sin(k * angle + p) for a, k, p in waves]
         box[(np.hypot(u, v) < 1 + sum(wave)) & (box == 0)] = label
     image = rng.poisson(100 + 400 * (labels > 0) + 50 * (labels % 7)).astype(np.uint16)
     return labels, image

@@ -142,7 +142,8 @@ def _sizes(count: Integers, shape: Integers, size: Sequence[float], volume: bool
 
 
 def _diameter(content: NDArray[Any], dimensions: int) -> Floats:
-    diameter: Floats = (2 * dimensions * content / np.pi) ** (1 / dimensions)
+    root = np.sqrt if dimensions == 2 else np.cbrt
+    diameter: Floats = root(2 * dimensions * content / np.pi)
     return diameter
 
 
@@ -193,7 +194,9 @@ def perimeters(runs: Runs, shape: Sequence[int]) -> Floats:
     for step in (width + 1, width - 1, 1 - width, -1 - width):
         code += np.uint8(10) * (outline[at + step] == owner)
     steps = np.bincount((owner.astype(np.int64) - 1) * 4 + _STEP[code], minlength=4 * len(runs))
-    return steps.reshape(len(runs), 4) @ _STEP_LENGTH
+    # Not a product of matrices: its rounding would depend on the number of objects.
+    length: Floats = (steps.reshape(len(runs), 4) * _STEP_LENGTH).sum(axis=1)
+    return length
 
 
 def _outline_pixels(runs: Runs, shape: Sequence[int]) -> tuple[Integers, NDArray[np.int32], int]:

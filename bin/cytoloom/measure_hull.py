@@ -148,8 +148,8 @@ def diameters(chains: Chains, objects: int, spacing: Sequence[float] = (1.0, 1.0
         step = max(1, 2_000_000 // (size * size))
         for chosen in np.split(of_size, np.arange(step, of_size.size, step)):
             corners = points[first[chosen, None] + np.arange(size)]
-            across = corners[:, :, None] - corners[:, None]
-            out[chosen] = np.einsum("abci,abci->abc", across, across).max(axis=(1, 2))
+            dy, dx = np.moveaxis(corners[:, :, None] - corners[:, None], -1, 0)
+            out[chosen] = (dy * dy + dx * dx).max(axis=(1, 2))
     return np.sqrt(out)
 
 

@@ -69,7 +69,7 @@ def sorted_values(values: NDArray[Any], count: Integers) -> Floats:
         return values[np.lexsort((values, owner))].astype(np.float64)
     bits = values.dtype.itemsize * 8
     wide = np.uint32 if bits <= 16 and count.size < 2**16 else np.uint64
-    key = np.repeat(np.arange(count.size, dtype=wide) << wide(bits), count)
+    key: NDArray[Any] = np.repeat(np.left_shift(np.arange(count.size, dtype=wide), bits), count)
     key |= _ordered(values)
     key.sort()
     return _restored(key.astype(f"u{values.dtype.itemsize}"), values.dtype)

@@ -88,7 +88,7 @@ def from_columns(
     columns: Mapping[str, Any],
     kind: str,
     *,
-    about: Mapping[str, Any],
+    about: Mapping[Any, Any],
     units: dict[str, str] | None = None,
 ) -> pa.Table:
     """Return columns of equal length as an Arrow table with the schema and key order of ``kind``.
@@ -218,6 +218,15 @@ def metadata_of(table: pa.Table) -> dict[str, Any]:
     """Return kind, position, channel, pixel size and frame interval of a table."""
     about = (table.schema.metadata or {}).get(b"cytoloom")
     return dict(json.loads(about)) if about else {}
+
+
+def units(pattern: Path | str) -> dict[str, str]:
+    """Return the units of a table's columns, further ones included."""
+    found: dict[str, str] = {}
+    for path in find(pattern, what="table"):
+        for field in pq.read_schema(path):
+            found.setdefault(field.name, (field.metadata or {}).get(b"unit", b"").decode())
+    return found
 
 
 def kind_of(table: pa.Table) -> str:

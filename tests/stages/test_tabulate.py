@@ -12,13 +12,14 @@ import pyarrow as pa
 import pytest
 import tabulate_merge
 import tabulate_regions
-from cytoloom import images, tables
-from cytoloom.errors import BadData
-from cytoloom.regions import Region, cut
-from cytoloom.schemas import KEYS, SCHEMAS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from skimage.measure import regionprops_table
+
+from cytoloom import images, tables
+from cytoloom.errors import BadData
+from cytoloom.regions import cut
+from cytoloom.schemas import KEYS, SCHEMAS
 
 BIN = Path(tabulate_regions.__file__).parent
 PIXEL = (2.0, 0.5, 0.5)
@@ -178,6 +179,7 @@ def call(name, *options):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_command_line(tmp_path):
     labels = boxes((1, 1, 30, 30), 4)
     label = store(tmp_path, labels, "label")
@@ -193,6 +195,7 @@ def test_command_line(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_other_shape_is_named_in_one_line(tmp_path):
     label = store(tmp_path, np.ones((1, 1, 8, 8), np.uint32), "label")
     measured = store(tmp_path, np.ones((1, 1, 8, 9), np.uint8), "image")
@@ -228,6 +231,7 @@ def parts_of_a_table(tmp_path):
     return tmp_path / "merged.parquet"
 
 
+@pytest.mark.slow
 def test_merge_refuses_a_part_given_twice(tmp_path):
     merged = parts_of_a_table(tmp_path)
     done = call("tabulate_merge", "--table", tmp_path / "*.parquet", "--out-cells", merged)

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from cytoloom import measure, measure_hull, measure_runs
-from cytoloom.errors import BadData
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 from skimage.measure import regionprops, regionprops_table
+
+from cytoloom import measure, measure_hull, measure_runs
+from cytoloom.errors import BadData
 
 OURS = {
     "bbox-0": "bbox_y0",
@@ -75,7 +76,6 @@ def blobs(shape, seed, sigma=2.0, part=0.5):
 
 
 @given(labels=label_images)
-@settings(deadline=None, max_examples=150)
 def test_any_labels_as_regionprops(labels):
     image = np.arange(labels.size, dtype=np.uint16).reshape(labels.shape) * 7 % 251
     if labels.any():
@@ -171,7 +171,6 @@ def test_labels_are_never_table_sizes():
 
 
 @given(labels=label_images, data=st.data())
-@settings(deadline=None, max_examples=60)
 def test_each_object_belongs_to_one_box_and_keeps_its_bits(labels, data):
     cut_y = data.draw(st.integers(0, labels.shape[0]))
     cut_x = data.draw(st.integers(0, labels.shape[1]))
@@ -190,7 +189,6 @@ def test_each_object_belongs_to_one_box_and_keeps_its_bits(labels, data):
 
 
 @given(labels=label_images, shift=st.tuples(st.integers(0, 3000), st.integers(0, 3000)))
-@settings(deadline=None, max_examples=40)
 def test_a_shift_moves_places_and_nothing_else(labels, shift):
     moved = np.pad(labels, ((shift[0] % 7, 1), (shift[1] % 5, 2)))
     here, there = measure_2d(labels), measure_2d(moved)
@@ -201,7 +199,6 @@ def test_a_shift_moves_places_and_nothing_else(labels, shift):
 
 
 @given(labels=label_images)
-@settings(deadline=None, max_examples=40)
 def test_a_quarter_turn_keeps_sizes(labels):
     here, there = measure_2d(labels), measure_2d(np.rot90(labels).copy())
     for name in ("area", "solidity", "perimeter", "feret_diameter_max", "eccentricity"):
@@ -271,7 +268,6 @@ def test_bad_arrays(labels, image):
 
 
 @given(labels=label_images)
-@settings(deadline=None, max_examples=60)
 def test_runs_hold_every_pixel(labels):
     runs = measure_runs.find_runs(labels[None])
     rebuilt = np.zeros(labels.size, np.int64)
