@@ -25,6 +25,7 @@ usage: ./cytoloom COMMAND [options]
   setup [FAMILY...]       make environments ahead of time (setup --help)
   doctor                  what is installed, what is missing, how to mend it
   test [--fast|--full]    run the tests (test --help)
+  docs [--check]          make the pages of docs/ that come from the code
 
 All that is installed lies in $CYTOLOOM_CACHE, else ~/.cache/cytoloom.
 """
@@ -238,6 +239,17 @@ def setup(words: list[str]) -> int:
     return 0
 
 
+def docs(words: list[str]) -> int:
+    """``./cytoloom docs``."""
+    if wants_help(words):
+        print("usage: ./cytoloom docs [--check]")
+        return 0
+    python = install.ensure("core") / "bin" / "python"
+    env = clean_environment() | {"PYTHONPATH": str(PROJECT / "bin"), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [python, PROJECT / "docs" / "make_pages.py", *words]
+    return subprocess.run(command, check=False, env=env).returncode
+
+
 COMMANDS = {
     "demo": demo,
     "run": run,
@@ -245,6 +257,7 @@ COMMANDS = {
     "setup": setup,
     "doctor": checks.doctor,
     "test": checks.test,
+    "docs": docs,
 }
 
 
