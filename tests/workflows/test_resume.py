@@ -49,8 +49,15 @@ def write_movie(folder, name, seed):
         for t in range(4):
             labels[t][(yy - y) ** 2 + (xx - x - 5 * t) ** 2 < 60] = label
     image = rng.integers(90, 110, labels.shape).astype(np.uint16) + 1000 * (labels > 0)
-    tifffile.imwrite(folder / f"{name}.tif", image.astype(np.uint16), metadata={"axes": "TYX"})
-    tifffile.imwrite(folder / f"{name}_labels.tif", labels, metadata={"axes": "TYX"})
+    tifffile.imwrite(
+        folder / f"{name}.tif",
+        image.astype(np.uint16),
+        metadata={"axes": "TYX"},
+        photometric="minisblack",
+    )
+    tifffile.imwrite(
+        folder / f"{name}_labels.tif", labels, metadata={"axes": "TYX"}, photometric="minisblack"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +123,7 @@ def test_a_touched_file_runs_nothing(work):
 def test_a_pixel_runs_its_region_and_what_follows(work):
     image = tifffile.imread(work / "a.tif")
     image[3, 5, 5] += 1
-    tifffile.imwrite(work / "a.tif", image, metadata={"axes": "TYX"})
+    tifffile.imwrite(work / "a.tif", image, metadata={"axes": "TYX"}, photometric="minisblack")
     assert ran(work) == EVERY_CHANGE | {
         "ingest p1 A image 0001",
         "LabelToSparse p1 A 0001",
