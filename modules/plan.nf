@@ -3,9 +3,9 @@
  * Functions only.
  *
  * A job, as a process sees it, holds only what its result depends on, because Nextflow hashes
- * it. What must not be hashed (processors, memory, queue, published names) is looked up by the
- * job's id in tables kept in System.properties: the one store that scripts, modules and
- * config closures share in every Nextflow version, in both of its parsers.
+ * it. What must not be hashed (processors, memory, queue, published names) is looked up in
+ * tables kept in System.properties: the one store that scripts, modules and config closures
+ * share in every Nextflow version, in both of its parsers.
  */
 
 // ---- Parameters
@@ -127,16 +127,18 @@ def run_planner() {
 def slots_of(plan) {
     def slots = [:]
     def made = new HashSet(plan.given*.name)
-    def known = [:]
+    def publish = [:]
+    def resources = [:]
     plan.steps.each { step ->
         def tools = tools_of(step)
         def slot = free_slot(slots, step, tools.keySet())
         tools.each { tool, planned ->
             def jobs = planned.jobs.collect { job -> task_of(job) }
-            def resources = step.resources ? step.resources[planned.phase] : null
+            def process = "STEP_${slot}:${step.stage.toUpperCase()}:${tool}".toString()
+            resources[process] = step.resources ? step.resources[planned.phase] : [:]
             jobs.eachWithIndex { job, i ->
-                if (known.containsKey(job.id)) stop(70, "plan: two jobs are named '${job.id}'")
-                known[job.id] = [resources: resources ?: [:], publish: planned.jobs[i].publish ?: step.publish ?: [:]]
+                if (publish.containsKey(job.id)) stop(70, "plan: two jobs are named '${job.id}'")
+                publish[job.id] = planned.jobs[i].publish ?: [:]
                 job.inputs.each { name -> if (!made.contains(name)) stop(70, "plan: '${job.id}' needs ${name}, which nothing before it makes") }
             }
             jobs.each { job ->
@@ -145,7 +147,7 @@ def slots_of(plan) {
             slots.get(slot, [:]).get(step.stage, [:])[tool] = jobs
         }
     }
-    share(known, plan.outdir)
+    share(publish, resources, plan.outdir)
     check_environments(slots)
     return slots
 }
@@ -180,15 +182,16 @@ def task_of(job) {
     ]
 }
 
-def share(known, outdir) {
+def share(publish, resources, outdir) {
     def properties = System.getProperties()
-    properties.put('cytoloom.jobs', known)
+    properties.put('cytoloom.publish', publish)
     properties.put('cytoloom.outdir', outdir)
     properties.put('cytoloom.publish_mode', publish_mode(outdir))
     properties.put('cytoloom.sbatch', params.cluster_options ?: '')
-    // For conf/: the plan's value for a task, or another where it gives none.
+    // For conf/: the plan's value, or another where it gives none. By process, not by job: the
+    // task that stands for a SLURM array has no job, yet its directives are what sbatch gets.
     properties.put('cytoloom.resource', { task, name, otherwise ->
-        def value = known[task.tag] ? known[task.tag].resources[name] : null
+        def value = resources[task.process] ? resources[task.process][name] : null
         value == null ? otherwise : value
     })
 }
@@ -292,7 +295,7 @@ def quoted(names) {
 
 /** Where below outdir a file goes, or null where it is not a result. */
 def published(job, name) {
-    return System.properties['cytoloom.jobs'][job.id].publish[name - 'out/']
+    return System.properties['cytoloom.publish'][job.id][name - 'out/']
 }
 
 // ---- The end

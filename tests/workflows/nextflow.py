@@ -34,9 +34,9 @@ class Result:
 
 
 def nextflow(
-    words: list[str], cwd: Path, parser: str = "v2", env: dict[str, str] | None = None
+    words: list[str], cwd: Path, parser: str = "v1", env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run any Nextflow command in ``cwd``; ``parser`` is v1 or v2 (strict)."""
+    """Run any Nextflow command; ``parser`` is v1 (what users of 25.04 have) or v2 (strict)."""
     command, environment = installed.start_command()
     settings = {"NXF_SYNTAX_PARSER": parser, "NXF_ANSI_LOG": "false"}
     return subprocess.run(
