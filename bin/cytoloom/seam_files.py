@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
 from cytoloom import cli, images
@@ -34,6 +35,11 @@ from cytoloom.seams import (
     number_in_raster_order,
 )
 
+OutObjects = Annotated[
+    Path | None,
+    cli.Contract("output"),
+    typer.Option(help="objects of a patch to write, for the number and stitch phases"),
+]
 Origin = tuple[int, int, int]
 Segment = Callable[[NDArray[Any], int, Origin], NDArray[np.integer[Any]]]
 _BOX = ("z0", "y0", "x0", "z1", "y1", "x1")
