@@ -97,6 +97,7 @@ def main(
     out_survival: cli.OutTable = None,  # type: ignore[assignment]
     out_killing_summary: cli.OutTable = None,  # type: ignore[assignment]
     out_death_thresholds: cli.OutTable = None,  # type: ignore[assignment]
+    channel: cli.Channel = None,
     lower: Annotated[
         float, typer.Option(min=0, max=100, help="percentile of each signal that becomes 0")
     ] = 1.0,
@@ -234,7 +235,7 @@ def main(
         if path is not None:
             made = make()
             made.attrs.clear()
-            made.attrs.update(targets.attrs)
+            made.attrs.update(targets.attrs | ({"channel": channel} if channel else {}))
             tables.write_table(path, made, kind)
     for _, row in summary.iterrows():
         report(row)

@@ -64,8 +64,8 @@ class Movie:
     ``images`` has TCell, Cancer, Dead (uint16), ``labels`` TCell and Cancer (uint32).
     ``deaths``: one dict per target: target, died, death_frame (first frame at or after the
     time of death; None: survived), killers (sorted list). ``contacts``: tuples (frame,
-    effector, target) of labels that share a pixel. ``targets`` holds the centres (y, x) of
-    the targets, shape (frames, targets, 2), px.
+    effector, target) of labels that share a pixel. ``centres``: by the name of the labels,
+    the centres (y, x) of the cells 1, 2, ... in px, shape (frames, cells, 2).
     """
 
     assay: Assay
@@ -73,7 +73,7 @@ class Movie:
     labels: dict[str, NDArray[np.uint32]]
     deaths: list[dict[str, Any]]
     contacts: list[tuple[int, int, int]]
-    targets: NDArray[np.float64]
+    centres: dict[str, NDArray[np.float64]]
 
 
 @dataclass
@@ -117,7 +117,8 @@ def simulate(assay: Assay) -> Movie:
     ]
     _check(assay, deaths, contacts)
     images = _images(assay, labels, death, rng)
-    return Movie(assay, images, labels, deaths, contacts, paths[:, : assay.targets])
+    centres = {"Cancer": paths[:, : assay.targets], "TCell": paths[:, assay.targets :]}
+    return Movie(assay, images, labels, deaths, contacts, centres)
 
 
 def _range(number: int) -> range:

@@ -4,8 +4,9 @@
     python assets/demo/make_simulated_killing.py
 
 It writes to `assets/demo/simulated_killing/`: `tcell.ome.tif`, `cancer.ome.tif`, `dead.ome.tif`
-(TYX, uint8, zlib), `truth_deaths.csv` (one row per target) and `truth_contacts.csv` (one row per
-frame and touching pair). The simulation is `tests/simulation.py`; needs numpy, scipy, tifffile.
+(TYX, uint8, zlib), `truth_deaths.csv` (one row per target), `truth_contacts.csv` (one row per
+frame and touching pair) and `truth_tracks.csv` (one row per cell and frame; centres in px). The
+simulation is `tests/simulation.py`; needs numpy, scipy, tifffile.
 """
 
 import csv
@@ -59,43 +60,42 @@ def write(movie: Movie, folder: Path) -> None:
             compressionargs={"level": 9},
             metadata=metadata | {"Name": name, "UUID": uuid.uuid5(uuid.NAMESPACE_URL, name).urn},
         )
-    with open(folder / "truth_deaths.csv", "w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(
-            [
-                "target",
-                "first_frame",
-                "last_frame",
-                "y",
-                "x",
-                "died",
-                "death_frame",
-                "death_s",
-                "killers",
-                "contacted",
-            ]
+    for name, (columns, rows) in truth(movie).items():
+        with open(folder / f"truth_{name}.csv", "w", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(columns)
+            table.writerows(rows)
+
+
+def truth(movie: Movie) -> dict[str, tuple[list[str], list[tuple]]]:
+    """Return the columns and rows of each table of the truth."""
+    interval = movie.assay.frame_interval
+    deaths = [
+        (
+            *(row[k] for k in ("target", "first_frame", "last_frame", "died")),
+            row["death_frame"] if row["died"] else "",
+            row["death_frame"] * interval if row["died"] else "",
+            " ".join(map(str, row["killers"])),
+            row["contacted"],
         )
-        for row in movie.deaths:
-            table.writerow(
-                [
-                    row["target"],
-                    row["first_frame"],
-                    row["last_frame"],
-                    *(
-                        round(float(c), 2)
-                        for c in movie.targets[row["first_frame"], row["target"] - 1]
-                    ),
-                    row["died"],
-                    "" if row["death_frame"] is None else row["death_frame"],
-                    "" if row["death_frame"] is None else row["death_frame"] * assay.frame_interval,
-                    " ".join(map(str, row["killers"])),
-                    row["contacted"],
-                ]
-            )
-    with open(folder / "truth_contacts.csv", "w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["frame", "effector", "target"])
-        table.writerows(movie.contacts)
+        for row in movie.deaths
+    ]
+    tracks = [
+        (channel, cell, frame, f"{y:.2f}", f"{x:.2f}")
+        for channel, labels in movie.labels.items()
+        for frame, places in enumerate(movie.centres[channel])
+        for cell, (y, x) in enumerate(places, start=1)
+        if (labels[frame] == cell).any()
+    ]
+    return {
+        "deaths": (
+            ["target", "first_frame", "last_frame", "died", "death_frame", "death_s", "killers",
+             "contacted"],
+            deaths,
+        ),
+        "contacts": (["frame", "effector", "target"], list(movie.contacts)),
+        "tracks": (["channel", "cell", "frame", "y", "x"], tracks),
+    }  # fmt: skip
 
 
 if __name__ == "__main__":
