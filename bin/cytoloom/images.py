@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -386,18 +386,23 @@ def _open_part(path: Path) -> tuple[Layout, Part]:
 
 
 def _read_part(part: Part, region: Region, layout: Layout) -> NDArray[Any]:
-    import zarr
-
     _check_shards(part, region, layout)
     try:
-        array = zarr.open_array(part.path / "0", mode="r", zarr_format=3)
-        return np.asarray(array[_tczyx(region)])[:, 0]
+        return np.asarray(_array(part.path)[_tczyx(region)])[:, 0]
     except Exception as error:
         raise BadData(
             f"{part.path}: damaged data in region {region} "
             f"({_damaged_shard(part, region, layout)}: {error}); "
             "delete that part and run again with -resume"
         ) from error
+
+
+@lru_cache(maxsize=256)
+def _array(store: Path) -> Any:
+    """Open the array of a part once: frames are read one by one."""
+    import zarr
+
+    return zarr.open_array(store / "0", mode="r", zarr_format=3)
 
 
 def _shard_paths(part: Part, region: Region, layout: Layout) -> list[tuple[Region, Path]]:
@@ -432,9 +437,7 @@ def _check_shards(part: Part, region: Region, layout: Layout) -> None:
 
 
 def _damaged_shard(part: Part, region: Region, layout: Layout) -> str:
-    import zarr
-
-    array = zarr.open_array(part.path / "0", mode="r", zarr_format=3)
+    array = _array(part.path)
     for box, path in _shard_paths(part, region, layout):
         for chunk in cut(box.shape, layout.chunks):
             where = Region(

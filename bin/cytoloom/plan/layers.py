@@ -39,12 +39,16 @@ class Grid:
         Lengths along t, z, y, x of every image and label layer of the position.
     patch
         Edge of a patch along y and x, whole chunks.
+    usual_batch
+        Frames per batch of steps that ask for no other: what fits, and no more than the
+        finest batch of the run, so that a changed pixel reaches no more than it must.
     """
 
     shape: Shape
     chunks: Shape
     shards: Shape
     patch: tuple[int, int]
+    usual_batch: int
 
     @classmethod
     def of(
@@ -67,14 +71,16 @@ class Grid:
         patch = tuple(_round_up(edge, c) for edge, c in zip(patch, chunk, strict=True))
         chunks, shards = default_layout(shape, (chunk[0], chunk[1]), (patch[0], patch[1]))
         plane = shape[1] * shape[2] * shape[3]
-        frames = min([shards[0], max(1, BATCH_VOXELS // plane), *batches])
-        return cls(shape, chunks, (frames, *shards[1:]), (patch[0], patch[1]))
+        usual = min([max(1, BATCH_VOXELS // plane), *batches])
+        shards = (min(shards[0], usual), *shards[1:])
+        return cls(shape, chunks, shards, (patch[0], patch[1]), usual)
 
     def batch(self, wanted: int | None) -> int:
-        """Return the frames per batch: ``wanted`` (or what fits) rounded up to whole shards."""
-        if wanted is None:
-            wanted = max(1, BATCH_VOXELS // max(1, self.shape[1] * self.shape[2] * self.shape[3]))
-        return min(_round_up(wanted, self.shards[0]), _round_up(self.shape[0], self.shards[0]))
+        """Return the frames per batch: ``wanted`` (or the usual) rounded up to whole shards."""
+        return min(
+            _round_up(wanted or self.usual_batch, self.shards[0]),
+            _round_up(self.shape[0], self.shards[0]),
+        )
 
     def tiles(self, batch: int | None = None) -> list[Region]:
         """Return the regions patch x frame batch, in raster order."""
