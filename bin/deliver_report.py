@@ -1,28 +1,212 @@
 #!/usr/bin/env python3
-"""Report: one self-contained HTML page of a run."""
+"""Report: one self-contained HTML page of a run, and its main numbers as JSON."""
 
+import datetime
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cytoloom import cli
+from cytoloom import __version__, cli
 from cytoloom.files import writing
+from cytoloom.report import counting, diagram, making, page, sections
+from cytoloom.report.inputs import Inputs, index, read_run
+
+DEFINITION = (
+    "A cell is one detection, so a cell seen in 50 frames counts 50 times; each label image counts "
+    "once, however many channels were measured in it."
+)
+CONTENT = {
+    "cells": "measurements of every cell in every frame",
+    "tracks": "measurements of every cell with its track",
+    "edges": "links from cell to cell over time",
+    "contacts": "pairs in contact in every frame",
+    "contact_events": "contacts from start to end",
+    "track_summary": "one row per track",
+    "msd": "mean squared displacement",
+    "cell_state": "live and death signal and cell death index of every target",
+    "deaths": "time and kind of death of every target",
+    "killers": "one row per effector",
+    "killing_capacity": "one row per effector and target that touched",
+    "survival": "survival curves",
+    "killing_summary": "numbers per position",
+    "death_thresholds": "deaths by threshold",
+}
+
+
+def headline(run: dict[str, Any], summary: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the main numbers with their names."""
+    one = {"cells": "cell", "tracks": "track", "contacts": "contact", "positions": "position"}
+    found = [
+        {"name": one.get(name, name) if value == 1 else name, "value": f"{value:,}"}
+        for name, value in summary.items()
+        if isinstance(value, int)
+    ]
+    for number in found:
+        number["name"] = {"killed": "killed targets"}.get(number["name"], number["name"])
+    frames = sum(int(place["shape"][0]) for place in run["positions"])
+    return [*found, {"name": "frame" if frames == 1 else "frames", "value": f"{frames:,}"}]
+
+
+def channel_section(summary: dict[str, Any]) -> page.Section | None:
+    """Return the table of numbers per channel."""
+    names = {
+        "cells": "cells", "cells_per_frame": "cells per frame", "tracks": "tracks",
+        "median_track_frames": "median track (frames)", "median_area_um2": "median area (µm²)",
+        "median_volume_um3": "median volume (µm³)",
+    }  # fmt: skip
+    channels = summary["per_channel"]
+    if not channels:
+        return None
+    used = [n for n in names if any(n in values for values in channels.values())]
+    rows = [
+        [channel, *(f"{values[n]:,.6g}" if n in values else "–" for n in used)]
+        for channel, values in channels.items()
+    ]
+    table = page.Table(["channel", *(names[n] for n in used)], rows)
+    return page.Section("channels", "Channels", [page.Block(tables=[table])])
+
+
+def list_files(inputs: Inputs) -> list[dict[str, Any]]:
+    """Return what lies in the folder of results, as links relative to it."""
+    files = [
+        {"links": [f"images/{path.name}"], "content": f"all images and labels of {slug} (OME-Zarr)"}
+        for slug, path in inputs.stores.items()
+    ]
+    seen = dict.fromkeys((t.tag, t.channel, t.kind) for t in inputs.tables)
+    for tag, channel, kind in seen:
+        base = f"tables/{tag}.{channel}.{kind}"
+        content = CONTENT.get(kind, kind)
+        files.append({"links": [f"{base}.csv", f"{base}.parquet"], "content": content})
+    if seen:
+        files.append({"links": ["tables/columns.csv"], "content": "what every column means"})
+    for table in inputs.of("edges"):
+        base = f"tracks/{table.position}.{table.tag}.{table.channel}"
+        ends = ("geff", "trackmate.xml", "napari.csv")
+        links = [f"{base}.{end}" for end in ends]
+        files.append({"links": links, "content": "tracks for GEFF readers, TrackMate and napari"})
+    for networks in inputs.networks.values():
+        for paths in networks.values():
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            links = [f"tables/{paths[0].name}"]
+            files.append({"links": links, "content": f"network (GraphML){more}"})
+    files.append({"links": ["summary.json"], "content": "the main numbers"})
+    return files
+
+
+def describe_work(made: making.Making, palette: dict[str, str]) -> list[dict[str, Any]]:
+    """Return the rows of the table of time and memory."""
+    longest = max((w.compute + w.start_up for w in made.work), default=0) or 1.0
+    return [
+        {
+            "step": w.step,
+            "executable": w.executable,
+            "tasks": f"{w.tasks:,}",
+            "compute": duration(w.compute),
+            "start_up": duration(w.start_up),
+            "peak": f"{w.peak_mb:,.0f} MB",
+            "compute_share": round(98 * w.compute / longest, 2),
+            "start_share": round(98 * w.start_up / longest, 2),
+            "colour": palette.get(w.stage, palette["optional"]),
+        }
+        for w in made.work
+    ]
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in the unit that suits them."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def describe_making(inputs: Inputs, palette: dict[str, str]) -> dict[str, Any]:
+    """Return how the run was made, for the template."""
+    run, made = inputs.run, making.sum_up(inputs)
+    head = list(run["preflight"][0]) if run["preflight"] else []
+    rows = [[str(row.get(name, "")) for name in head] for row in run["preflight"]]
+    steps = [
+        {
+            "tag": step["tag"],
+            "name": step["name"],
+            "channels": ", ".join(dict.fromkeys(" + ".join(group) for group in step["channels"])),
+            "parameters": making.parameters(step, made),
+            "colour": palette.get(step["stage"], palette["optional"]),
+        }
+        for step in run["steps"]
+    ]
+    facts = [[name, ", ".join(sorted(values))] for name, values in made.facts.items()]
+    names = {"version": "Cytoloom", "python": "Python"}
+    versions = [[names.get(name, name), value] for name, value in facts]
+    versions += [[name, value] for name, value in making.libraries()]
+    caption = ""
+    if made.files > len(made.digests):
+        caption = f"The first {len(made.digests)} of {made.files:,} files"
+    return {
+        "preflight": page.Table([name.replace("_", " ") for name in head], rows),
+        "work": describe_work(made, palette),
+        "work_words": f"{made.tasks:,} tasks: {duration(made.compute)} of compute and "
+        f"{duration(made.start_up)} of start-up (starting Python, imports), summed over all tasks; "
+        "this report is not counted.",
+        "steps": steps,
+        "versions": page.Table(["what", "version"], versions),
+        "digests": page.Table(
+            ["file", "digest"], [list(pair) for pair in made.digests.items()], caption
+        ),
+    }
+
+
+def build(inputs: Inputs, summary: dict[str, Any]) -> str:
+    """Return the page."""
+    run, palette = inputs.run, page.palette()
+    found = sections.make(inputs)
+    channels = channel_section(summary)
+    images = [row for row in run["preflight"] if row.get("kind") == "image"] or run["preflight"]
+    names = list(dict.fromkeys(str(row.get("channel", "")) for row in images))
+    drawn = page.attempt(
+        "The plan",
+        lambda: page.Picture(diagram.draw(run["steps"], palette, [", ".join(names)])),
+    )[0]
+    made = describe_making(inputs, palette)
+    when = datetime.datetime.now().astimezone().strftime("%d %B %Y, %H:%M %Z")
+    stem = Path(run["pipeline"]).name
+    return page.render(
+        title=run.get("description") or stem,
+        about=f"{stem} · {when} · Cytoloom {run['version']}",
+        when=when,
+        version=__version__,
+        numbers=headline(run, summary),
+        definition=DEFINITION,
+        warnings=[*run["warnings"], *inputs.problems],
+        diagram=drawn.html or drawn.failed,
+        sections=[channels, *found] if channels else found,
+        files=list_files(inputs),
+        pipeline=run["pipeline"],
+        pipeline_text=run["pipeline_text"],
+        **made,
+    )
 
 
 def main(
-    run: Annotated[Path, typer.Option(help="description of the run (JSON)")],
+    run: Annotated[Path, typer.Option(help="description of the run, made by the plan (JSON)")],
     inputs: Annotated[Path, typer.Option(help="folder of stores, tables and provenance")],
     out_report: cli.OutFile,
     out_summary: cli.OutFile,
 ) -> None:
-    """Write the report and the summary of a run."""
-    described = json.loads(run.read_text())
-    with writing(out_report) as path:
-        path.write_text(f"<html><body><h1>{described['pipeline']}</h1></body></html>")
+    """Write the report and the main numbers of a run.
+
+    The page holds pictures, charts, the plan, parameters, timings and versions, and needs
+    nothing from outside. The numbers are whole: cells (detections), tracks, contacts,
+    killed (targets that died in contact with an effector) and positions.
+    """
+    found = index(inputs, read_run(run))
+    summary = counting.summarise(found)
     with writing(out_summary) as path:
-        path.write_text(json.dumps({"files": len(list(inputs.iterdir()))}))
+        path.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    text = build(found, summary)
+    with writing(out_report) as path:
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
