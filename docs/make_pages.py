@@ -247,7 +247,11 @@ def columns_page(registry: Registry) -> str:
         "Each table is written as Parquet and CSV under `tables/` of the output folder. Units "
         "stand here, in the metadata of each Parquet column, and in `tables/columns.csv`, which "
         "also lists the columns that a step adds after the declared ones. `?` after a type: the "
-        "value may be missing. um is micrometre, px pixel, counts the unit of the image.\n\n"
+        "value may be missing. um is micrometre, px pixel, counts the unit of the image. Rows are "
+        "sorted by the key.\n\n"
+        "Measurements in pixels are scikit-image's `regionprops` of the same name. An axis along "
+        "x has the orientation pi/2, where scikit-image gives pi/2 or -pi/2 by rounding. In 3-D, "
+        "flat objects, of which scikit-image finds no convex hull, have one too.\n\n"
         f"Tables: {', '.join(f'[{kind}](#{kind})' for kind in SCHEMAS)}.\n"
     )
     parts = [head]
