@@ -145,5 +145,11 @@ def options_table(program: Program, arguments: Iterable[Argument]) -> str:
         names = " ".join(
             f"`{word}`" for word in (program.options[a.name], program.negations[a.name]) if word
         )
-        rows.append((names, standard(a), a.help + (" (repeated)" if a.many else "")))
+        rows.append(
+            (
+                names,
+                standard(a),
+                a.help + (" (repeated)" if a.many and "repeated" not in a.help else ""),
+            )
+        )
     return table(("option", "default", "meaning"), rows)
