@@ -15,18 +15,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cytoloom.errors import BadData, InputMissing
+from cytoloom.errors import BadData, CytoloomError, InputMissing
 from cytoloom.files import writing
+from cytoloom.models import digest_of
+from cytoloom.plan.arguments import Signatures
 from cytoloom.plan.digests import region_digests
 from cytoloom.plan.ends import delivery_steps, ingest_steps
 from cytoloom.plan.grammar import CAP, load_pipeline
 from cytoloom.plan.jobs import Builder, Job, PlannedStep
 from cytoloom.plan.layers import Grid, Position
-from cytoloom.plan.model import Overrides, Pipeline, slugs
+from cytoloom.plan.model import Overrides, Pipeline, Step, slugs
 from cytoloom.plan.positions import Opened, PositionSource, find_positions, preflight
 from cytoloom.plan.resources import Resources, load_resources
 from cytoloom.provenance import provenance_name
-from cytoloom.regions import Region, Shape
+from cytoloom.regions import Shape
 
 FILES_OF_RUN = "pipeline_info/files.tsv"
 
@@ -110,9 +112,16 @@ def make_plan(
             opened.source, opened.selection, channel, regions, cache=cache, verify=verify
         )
 
+    models: dict[str, tuple[dict[str, Any], str]] = {}
+
+    def model(step: Step) -> tuple[dict[str, Any], str]:
+        if step.tag not in models:
+            models[step.tag] = _model(step, path.parent, lenient, plan.warnings)
+        return models[step.tag]
+
     steps = ingest_steps(positions, sources, dict(pipeline.slugs), code, digests)
     builder = Builder(
-        positions, pipeline.slugs, code, asked.batch_size, pipeline.patching.overlap or 0
+        positions, pipeline.slugs, code, asked.batch_size, model, pipeline.patching.overlap or 0
     )
     built = [builder.build(step) for step in pipeline.steps]
     plan.steps = [*steps, *built]
@@ -128,6 +137,29 @@ def make_plan(
     for job in plan.jobs():
         job.outputs.append(provenance_name(job.outputs))
     return plan
+
+
+def _model(
+    step: Step, folder: Path, lenient: bool, warnings: list[str]
+) -> tuple[dict[str, Any], str]:
+    """Return the argument that names a step's model, paths made absolute, and its digest."""
+    argument = step.row.extra.get("model")
+    if argument is None:
+        return {}, ""
+    declared = Signatures().of_step(step.row).arguments[argument]
+    name = str(step.args.get(argument) or declared.default)
+    for place in (folder / name, Path(name)):
+        if place.is_dir():
+            name = str(place.absolute())
+            break
+    try:
+        return {argument: name}, f"model {digest_of(name, step.row.family)}"
+    except CytoloomError as error:
+        where = f"step {step.tag}: {argument}: {error}"
+        if not lenient:
+            raise type(error)(where) from error
+        warnings.append(where)
+        return {argument: name}, ""
 
 
 def _positions(

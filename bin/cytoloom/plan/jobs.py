@@ -109,6 +109,8 @@ class Builder:
         Gives the digest of an executable's code: ``code(executable, family)``.
     batch_size
         Gives the frames per batch that a tag asks for, or None.
+    model
+        Gives, for a step that uses a model, the argument that names it and its digest.
     overlap
         Overlap of patches that the pipeline asks for [px].
     """
@@ -117,6 +119,7 @@ class Builder:
     slugs: Mapping[str, str]
     code: Callable[[str, str], str]
     batch_size: Callable[[str], int | None] = lambda _tag: None
+    model: Callable[[Step], tuple[dict[str, Any], str]] = lambda _step: ({}, "")
     overlap: int = 0
 
     def build(self, step: Step) -> PlannedStep:
@@ -220,9 +223,10 @@ class _GroupJobs:
             command.output(role, layer.parts[index][0])
             outputs.append(layer.parts[index][0])
         command.option("cores", row.cores if row.cores > 1 else None)
-        for name, value in self.step.core_args.items():
+        model, digest = self.builder.model(self.step)
+        for name, value in (dict(self.step.core_args) | model).items():
             command.option(name, value)
-        self._add("core", command, files, outputs, reach, f"{index:04d}")
+        self._add("core", command, files, outputs, reach, f"{index:04d}", also=digest)
 
     def _statistics(self, command: Command, region: Region) -> list[str]:
         """Add the histograms of the step's images, over a frame batch or the whole stack."""
@@ -258,6 +262,7 @@ class _GroupJobs:
         where: str,
         *,
         executable: str | None = None,
+        also: str = "",
     ) -> None:
         row = self.step.row
         family = "core" if executable else row.family
@@ -268,7 +273,7 @@ class _GroupJobs:
             Job(
                 id=f"{self.step.slug} {self.position.slug} {channel} {where}",
                 command=str(command),
-                code=self.builder.code(executable or row.executable, family),
+                code=f"{self.builder.code(executable or row.executable, family)} {also}".strip(),
                 family=family,
                 inputs=sorted(set(files)),
                 outputs=outputs,
