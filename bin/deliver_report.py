@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Report: one self-contained HTML page of a run, and its main numbers as JSON."""
 
-import datetime
+import datetime as dt
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,7 +53,9 @@ def channel_section(summary: dict[str, Any]) -> page.Section | None:
     """Return the table of numbers per channel."""
     names = {
         "cells": "cells", "cells_per_frame": "cells per frame", "tracks": "tracks",
-        "median_track_frames": "median track (frames)", "median_area_um2": "median area (µm²)",
+        "tracks_linked": "of 2 or more frames",
+        "median_track_frames": "their median (frames)",
+        "median_area_um2": "median area (µm²)",
         "median_volume_um3": "median volume (µm³)",
     }  # fmt: skip
     channels = summary["per_channel"]
@@ -61,7 +63,7 @@ def channel_section(summary: dict[str, Any]) -> page.Section | None:
         return None
     used = [n for n in names if any(n in values for values in channels.values())]
     rows = [
-        [channel, *(f"{values[n]:,.6g}" if n in values else "–" for n in used)]
+        [channel, *(f"{values[n]:,.6g}" if n in values else "none" for n in used)]
         for channel, values in channels.items()
     ]
     table = page.Table(["channel", *(names[n] for n in used)], rows)
@@ -69,30 +71,32 @@ def channel_section(summary: dict[str, Any]) -> page.Section | None:
 
 
 def list_files(inputs: Inputs) -> list[dict[str, Any]]:
-    """Return what lies in the folder of results, as links relative to it."""
+    """Return what lies in the folder of results, with links relative to it."""
     files = [
-        {"links": [f"images/{path.name}"], "content": f"all images and labels of {slug} (OME-Zarr)"}
+        entry(f"images/{path.name}", f"all images and labels of {slug} (OME-Zarr)")
         for slug, path in inputs.stores.items()
     ]
     seen = dict.fromkeys((t.tag, t.channel, t.kind) for t in inputs.tables)
     for tag, channel, kind in seen:
         base = f"tables/{tag}.{channel}.{kind}"
-        content = CONTENT.get(kind, kind)
-        files.append({"links": [f"{base}.csv", f"{base}.parquet"], "content": content})
+        files.append(entry(base, CONTENT.get(kind, kind), "csv", "parquet"))
     if seen:
-        files.append({"links": ["tables/columns.csv"], "content": "what every column means"})
+        files.append(entry("tables/columns.csv", "what every column means"))
     for table in inputs.of("edges"):
         base = f"tracks/{table.position}.{table.tag}.{table.channel}"
-        ends = ("geff", "trackmate.xml", "napari.csv")
-        links = [f"{base}.{end}" for end in ends]
-        files.append({"links": links, "content": "tracks for GEFF readers, TrackMate and napari"})
+        content = "tracks for GEFF readers, TrackMate and napari"
+        files.append(entry(base, content, "geff", "trackmate.xml", "napari.csv"))
     for networks in inputs.networks.values():
         for paths in networks.values():
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-            links = [f"tables/{paths[0].name}"]
-            files.append({"links": links, "content": f"network (GraphML){more}"})
-    files.append({"links": ["summary.json"], "content": "the main numbers"})
-    return files
+            files.append(entry(f"tables/{paths[0].name}", f"network (GraphML){more}"))
+    return [*files, entry("summary.json", "the main numbers")]
+
+
+def entry(path: str, content: str, *ends: str) -> dict[str, Any]:
+    """Return a row of the table of files: one link, or one for each ending."""
+    links = [(f"{path}.{end}", end) for end in ends] or [(path, path)]
+    return {"name": path if ends else "", "links": links, "content": content}
 
 
 def describe_work(made: making.Making, palette: dict[str, str]) -> list[dict[str, Any]]:
@@ -130,7 +134,11 @@ def describe_making(inputs: Inputs, palette: dict[str, str]) -> dict[str, Any]:
         {
             "tag": step["tag"],
             "name": step["name"],
-            "channels": ", ".join(dict.fromkeys(" + ".join(group) for group in step["channels"])),
+            "channels": ", ".join(
+                dict.fromkeys(
+                    diagram.group_words(group, step["stage"]) for group in step["channels"]
+                )
+            ),
             "parameters": making.parameters(step, made),
             "colour": palette.get(step["stage"], palette["optional"]),
         }
@@ -160,6 +168,7 @@ def describe_making(inputs: Inputs, palette: dict[str, str]) -> dict[str, Any]:
 def build(inputs: Inputs, summary: dict[str, Any]) -> str:
     """Return the page."""
     run, palette = inputs.run, page.palette()
+    made = describe_making(inputs, palette)
     found = sections.make(inputs)
     channels = channel_section(summary)
     images = [row for row in run["preflight"] if row.get("kind") == "image"] or run["preflight"]
@@ -168,8 +177,7 @@ def build(inputs: Inputs, summary: dict[str, Any]) -> str:
         "The plan",
         lambda: page.Picture(diagram.draw(run["steps"], palette, [", ".join(names)])),
     )[0]
-    made = describe_making(inputs, palette)
-    when = datetime.datetime.now().astimezone().strftime("%d %B %Y, %H:%M %Z")
+    when = dt.datetime.now().astimezone().strftime("%d %B %Y, %H:%M %Z")
     stem = Path(run["pipeline"]).name
     return page.render(
         title=run.get("description") or stem,

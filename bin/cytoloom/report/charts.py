@@ -13,6 +13,7 @@ import io
 import math
 import warnings
 from collections.abc import Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#555555")
 DASHES = ("-", "--", "-.", ":")
 MUTED = "#5b6472"
-STYLE: dict[str, Any] = {
+WIDTH = 3.94  # inches: three charts beside each other on the page
+STYLE: Any = {
     "font.size": 9,
     "font.family": ["sans-serif"],
     "axes.spines.top": False,
@@ -50,30 +52,28 @@ def colour(number: int) -> str:
     return COLOURS[number % len(COLOURS)]
 
 
-def new(width: float = 5.4, height: float = 3.0, columns: int = 1) -> tuple[Figure, Any]:
+def new(width: float = WIDTH, height: float = 2.75) -> tuple[Figure, Any]:
     """Return an empty figure (inches) and its axes."""
-    from matplotlib import rc_context
+    from matplotlib import rcParams
     from matplotlib.figure import Figure
 
-    with rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots(1, columns)
+    rcParams.update(STYLE)  # for good: text and legends made later read it too
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
 
 
 def to_img(figure: Figure, alt: str) -> str:
     """Return a figure as an ``img`` element with a text for those who cannot see it."""
-    from html import escape
-
-    from matplotlib import rc_context
-
     out = io.BytesIO()
-    with rc_context(STYLE), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # signs that matplotlib's font lacks
         figure.savefig(out, format="svg", metadata={"Date": None}, dpi=120)
     data = base64.b64encode(out.getvalue()).decode()
     words = escape(alt, quote=True)
     width = round(figure.get_figwidth() * 96)
-    return f'<img class="chart" width="{width}" src="data:image/svg+xml;base64,{data}" alt="{words}">'
+    return (
+        f'<img class="chart" width="{width}" src="data:image/svg+xml;base64,{data}" alt="{words}">'
+    )
 
 
 def time_unit(longest_s: float | None) -> tuple[float, str]:
@@ -101,13 +101,32 @@ def stamp(frame: int, interval: float | None, frames: int) -> str:
     return f"frame {frame} · {frame * interval / seconds:.4g} {unit}"
 
 
-def legend(axes: Axes, series: int) -> None:
-    """Put a legend above the plot, where it hides nothing."""
-    if series:
-        axes.legend(
-            loc="lower left", bbox_to_anchor=(0, 1.0), ncols=min(series, 3),
-            borderaxespad=0.2, handlelength=1.8, columnspacing=1.2,
-        )  # fmt: skip
+def legend(axes: Axes) -> None:
+    """Put a legend above the plot, where it hides nothing, in as many columns as fit."""
+    handles, names = axes.get_legend_handles_labels()
+    if not names:
+        return
+    fit = int(235 / (26 + 4.6 * max(map(len, names))))  # points: width of the plot, of a column
+    axes.legend(
+        handles, names, loc="lower left", bbox_to_anchor=(0, 1.0),
+        ncols=min(len(names), max(1, fit)), borderaxespad=0.2, handlelength=1.8,
+        handletextpad=0.5, columnspacing=1.0, labelspacing=0.25,
+    )  # fmt: skip
+
+
+def plain_logarithms(axes: Axes) -> None:
+    """Make both axes logarithmic with plain numbers at powers of ten."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = axis.get_view_interval()
+        decades = math.log10(high / low) if low > 0 else 9
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(
+            FuncFormatter(lambda value, _: f"{value:g}") if decades < 1 else NullFormatter()
+        )
 
 
 def short(name: str, most: int = 22) -> str:
@@ -148,8 +167,14 @@ def histogram(
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.set_ylim(bottom=0)
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    if np.all(edges[:1] % 1 == 0.5):  # whole numbers
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        if edges[-1] - edges[0] < 4:
+            axes.set_xlim(edges[0] - 2, edges[-1] + 2)
     if note:
         axes.text(0.99, 0.97, note, transform=axes.transAxes, ha="right", va="top", color=MUTED,
                   fontsize=8)  # fmt: skip
-    legend(axes, len(series))
+    if len(series) > 1:
+        legend(axes)
     return figure

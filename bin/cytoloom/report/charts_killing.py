@@ -13,7 +13,7 @@ from cytoloom.report import charts
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ROWS_SHOWN = 40
+ROWS_SHOWN = 30
 KILLERS_SHOWN = 20
 TRACES_SHOWN = 150
 # How a target died: words, marker, colour.
@@ -30,7 +30,7 @@ def contact_timeline(
     pairs: Sequence[str], bars: Sequence[Sequence[tuple[float, float]]], *, xlabel: str
 ) -> Figure:
     """Draw one row per effector-target pair, with a bar for each contact (start, length)."""
-    figure, axes = charts.new(height=max(1.6, 0.8 + 0.17 * len(pairs)))
+    figure, axes = charts.new(height=max(1.6, 0.8 + 0.16 * len(pairs)))
     for row, spans in enumerate(bars):
         axes.broken_barh(list(spans), (row - 0.38, 0.76), facecolors=charts.COLOURS[1])
     axes.set_yticks(range(len(pairs)), pairs, fontsize=7)
@@ -58,7 +58,7 @@ def survival(
     axes.set_xlim(left=0)
     axes.set_xlabel(xlabel)
     axes.set_ylabel("share of targets alive")
-    charts.legend(axes, len(curves))
+    charts.legend(axes)
     return figure
 
 
@@ -74,7 +74,7 @@ def death_timeline(
     rows
         (name, first seen, last seen, death or NaN, class, contacts as (start, length)).
     """
-    figure, axes = charts.new(height=max(1.9, 1.1 + 0.17 * len(rows)))
+    figure, axes = charts.new(height=max(1.9, 1.1 + 0.16 * len(rows)))
     seen: set[str] = set()
     for row, (_, first, last, death, how, contacts) in enumerate(rows):
         end = death if np.isfinite(death) else last
@@ -94,9 +94,7 @@ def death_timeline(
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(xlabel)
     axes.set_ylabel("target (track)")
-    if seen:
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.2,
-                    handletextpad=0.2, columnspacing=1)  # fmt: skip
+    charts.legend(axes)
     return figure
 
 
@@ -106,13 +104,15 @@ def killers(rows: Sequence[tuple[str, int, float, int]]) -> Figure:
     places = np.arange(len(rows))
     axes.barh(places, [credit for _, _, credit, _ in rows], color=charts.COLOURS[1], height=0.7)
     for place, (_, kills, credit, touched) in enumerate(rows):
-        words = f" {kills} killed of {touched} touched"
-        axes.text(credit, place, words, va="center", fontsize=8, color=charts.MUTED)
+        axes.annotate(
+            f"killed {kills} of {touched} touched", (credit, place), (4, 0),
+            textcoords="offset points", va="center", fontsize=8, color=charts.MUTED,
+        )  # fmt: skip
     axes.set_yticks(places, [row[0] for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(0, max(credit for _, _, credit, _ in rows) * 1.55)
+    axes.set_xlim(0, max(credit for _, _, credit, _ in rows) * 1.9)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("kills, shared where several effectors touched the target")
+    axes.set_xlabel("kills (shared by all effectors in contact)")
     axes.set_ylabel("effector (track)")
     return figure
 
@@ -141,5 +141,5 @@ def death_index(
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlabel(xlabel)
     axes.set_ylabel("cell death index (smoothed)")
-    charts.legend(axes, len(named) + (threshold is not None))
+    charts.legend(axes)
     return figure

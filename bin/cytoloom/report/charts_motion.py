@@ -35,7 +35,8 @@ def counts_per_frame(
     axes.set_ylabel(ylabel)
     axes.set_ylim(bottom=0)
     axes.yaxis.get_major_locator().set_params(integer=True)
-    charts.legend(axes, len(series))
+    if len(series) > 1:
+        charts.legend(axes)
     return figure
 
 
@@ -62,9 +63,7 @@ def speeds(series: Mapping[str, NDArray[Any]], colours: Mapping[str, int]) -> Fi
     )
 
 
-def lengths(
-    series: Mapping[str, NDArray[Any]], colours: Mapping[str, int]
-) -> Figure:
+def lengths(series: Mapping[str, NDArray[Any]], colours: Mapping[str, int]) -> Figure:
     """Draw the distribution of the lengths of tracks in frames."""
     return charts.histogram(
         [(name, values, colours.get(name, 0)) for name, values in series.items()],
@@ -103,11 +102,10 @@ def squared_displacement(
         )  # fmt: skip
         named.add(name)
     _slope_one(axes, together[0], seconds)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    charts.plain_logarithms(axes)
     axes.set_xlabel(f"lag ({unit})")
     axes.set_ylabel("mean squared displacement (µm²)")
-    charts.legend(axes, len(named) + 1)
+    charts.legend(axes)
     return figure
 
 
@@ -119,4 +117,4 @@ def _slope_one(axes: Any, series: tuple[str, NDArray[Any], NDArray[Any]], second
         return
     x = lag[good][[0, -1]] / seconds
     axes.plot(x, value[good][0] * x / x[0], color="#444444", linewidth=1, linestyle=(0, (1, 2)),
-              label="slope 1 (free diffusion)")  # fmt: skip
+              label="slope 1 (diffusion)")  # fmt: skip

@@ -79,5 +79,9 @@ def _finish(values: dict[str, Any]) -> None:
         if joined.size:
             values[f"median_{name}"] = round(float(np.median(joined)), 3)
     lengths = values.pop("_lengths", [])
-    if lengths and sum(map(len, lengths)):
-        values["median_track_frames"] = float(np.median(np.concatenate(lengths)))
+    linked = np.concatenate(lengths) if lengths else np.empty(0)
+    linked = linked[linked > 1]
+    if lengths:
+        values["tracks_linked"] = int(linked.size)
+    if linked.size:
+        values["median_track_frames"] = float(np.median(linked))

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-BOX, TALL, GAP_X, GAP_Y, TOP = 134, 50, 40, 24, 40
-CHAR = 6.1  # px: mean width of a character at 11 px
+BOX, TALL, GAP_X, GAP_Y, TOP = 158, 52, 42, 24, 40
+CHAR = 0.62  # mean width of a character, in heights of the letters
+SMALLEST = 9.5  # px: letters are made smaller down to this, then the text is cut
 TITLES = {
     "input": "input",
     "label_to_sparse": "tabulation",
@@ -51,9 +52,7 @@ class Box:
 
 def place(steps: Sequence[Mapping[str, Any]], input_words: Sequence[str]) -> list[Box]:
     """Give every step a column (its stage) and a row; the input comes first."""
-    boxes = [
-        Box("ingest", "Input", tuple(input_words[:2]), "io", 0, 0, ", ".join(input_words))
-    ]
+    boxes = [Box("ingest", "Input", tuple(input_words[:2]), "io", 0, 0, ", ".join(input_words))]
     columns: dict[str, int] = {}
     rows: dict[str, int] = {}
     for step in steps:
@@ -61,7 +60,7 @@ def place(steps: Sequence[Mapping[str, Any]], input_words: Sequence[str]) -> lis
         column = columns.setdefault(stage, len(columns) + 1)
         row = rows.get(stage, 0)
         rows[stage] = row + 1
-        groups = ["+".join(group) for group in step["channels"]]
+        groups = [group_words(group, stage) for group in step["channels"]]
         method = step["name"] if step["name"] != step["tag"] else ""
         channels = ", ".join(dict.fromkeys(groups))
         words = tuple(w for w in (method, channels) if w)
@@ -124,17 +123,27 @@ def _fill(box: Box, palette: Mapping[str, str]) -> str:
     return palette.get(box.stage, palette.get("optional", "#6b7280"))
 
 
-def _cut(text: str, size: float = 11) -> str:
-    most = int((BOX - 14) / (CHAR * size / 11))
-    return text if len(text) <= most else text[: most - 1] + "…"
+def group_words(group: Sequence[str], stage: str) -> str:
+    """Return channels that are processed together: ``TCell + Cancer``, ``Dead in Cancer``."""
+    if stage == "label_to_sparse" and len(group) == 2:
+        return group[0] if group[0] == group[1] else f"{group[0]} in {group[1]}"
+    return " + ".join(group)
+
+
+def _fit(text: str, size: float) -> tuple[str, float]:
+    """Return text and size of its letters so that it fits into a box."""
+    room = (BOX - 10) / CHAR
+    size = max(SMALLEST, min(size, room / max(1, len(text))))
+    most = int(room / size)
+    return (text if len(text) <= most else text[: most - 1] + "…"), size
 
 
 def _box(box: Box, palette: Mapping[str, str]) -> str:
-    lines = [(_cut(box.title, 12), 12, 600), *((_cut(w, 10.5), 10.5, 400) for w in box.words)]
+    lines = [(*_fit(box.title, 12.5), 600), *((*_fit(words, 11), 400) for words in box.words)]
     start = box.middle - (len(lines) - 1) * 7 + 4
     text = "".join(
         f'<text x="{box.x + BOX / 2:.0f}" y="{start + 14 * i:.1f}" text-anchor="middle" '
-        f'fill="#fff" font-size="{size}" font-weight="{weight}">{escape(line)}</text>'
+        f'fill="#fff" font-size="{size:.1f}" font-weight="{weight}">{escape(line)}</text>'
         for i, (line, size, weight) in enumerate(lines)
     )
     return (

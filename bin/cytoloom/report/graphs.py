@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from cytoloom.errors import BadData
 
@@ -43,11 +43,12 @@ def read_frame(paths: list[Path], wanted: int | None = None) -> FrameNetwork:
             raise BadData(f"{path.name} is too large to be drawn ({path.stat().st_size:,} bytes)")
         try:
             cells, links = _parse(path)
-        except ElementTree.ParseError as error:
+        except ET.ParseError as error:
             raise BadData(f"{path.name}: not GraphML ({error})") from error
         counts = Counter(cells[a][0] for a, _ in links if a in cells)
         if counts:
-            frame = wanted if wanted in counts else max(counts, key=lambda f: (counts[f], -f))
+            most = max(counts, key=lambda f: (counts[f], -f))
+            frame = wanted if wanted is not None and wanted in counts else most
             return _select(frame, cells, links)
     raise BadData("no two cells are linked in the frames that were looked at")
 
@@ -57,7 +58,7 @@ def _parse(path: Path) -> tuple[dict[str, Cell], list[tuple[str, str]]]:
     cells: dict[str, Cell] = {}
     links: list[tuple[str, str]] = []
     root: Any = None
-    for event, element in ElementTree.iterparse(path, events=("start", "end")):
+    for event, element in ET.iterparse(path, events=("start", "end")):
         if event == "start":
             root = element if root is None else root
             continue

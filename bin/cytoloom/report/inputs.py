@@ -115,6 +115,7 @@ class Inputs:
     stores, networks : by the slug of the position
     provenance : all files of provenance
     problems : what could not be read, in words
+    used : values (JSON) of all arguments by the slug of the step, once provenance is read
     """
 
     run: dict[str, Any]
@@ -123,6 +124,7 @@ class Inputs:
     networks: dict[str, dict[tuple[str, str], list[Path]]] = field(default_factory=dict)
     provenance: list[Path] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    used: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     def of(self, *kinds: str, position: str | None = None) -> Iterator[Table]:
         """Yield tables of some kinds, of one position (slug) or of all."""

@@ -67,14 +67,15 @@ def sum_up(inputs: Inputs) -> Making:
     steps = {step["slug"]: step for step in inputs.run["steps"]}
     shown = {path.name for table in inputs.tables for path in table.paths}
     shown |= {path.name for path in inputs.stores.values()}
-    making, found = Making(), {}
+    making = Making()
+    found: dict[tuple[str, str], Work] = {}
     for path in inputs.provenance:
         try:
             record = json.loads(path.read_bytes())
             step, stage = _belongs(path, record, steps)
             key = (step, record["executable"])
             work = found.setdefault(key, Work(step, record["executable"], stage))
-            _add(work, record)
+            _add(work, record, inputs.used.setdefault(_slug(path), {}))
         except (OSError, ValueError, KeyError, TypeError) as error:
             making.unread += 1
             if making.unread == 1:
@@ -94,21 +95,25 @@ def _belongs(
     name = str(record["executable"])
     if name.startswith("deliver_"):
         return name.removeprefix("deliver_"), "output"
-    fields = path.name.split(".")
-    step = steps.get(fields[1]) if len(fields) > 1 else None
+    step = steps.get(_slug(path))
     return (str(step["tag"]), str(step["stage"])) if step else ("ingest", "io")
 
 
-def _add(work: Work, record: Mapping[str, Any]) -> None:
+def _slug(path: Path) -> str:
+    fields = path.name.split(".")
+    return fields[1] if len(fields) > 1 else ""
+
+
+def _add(work: Work, record: Mapping[str, Any], used: dict[str, list[str]]) -> None:
     work.tasks += 1
     work.compute += float(record["seconds"]["compute"])
     work.start_up += float(record["seconds"]["start_up"])
     work.peak_mb = max(work.peak_mb, float(record["peak_memory_mb"]))
     for name, value in record["arguments"].items():
-        values = work.arguments.setdefault(name, [])
         text = json.dumps(value, ensure_ascii=False)
-        if text not in values and len(values) < VALUES:
-            values.append(text)
+        for values in (work.arguments.setdefault(name, []), used.setdefault(name, [])):
+            if text not in values and len(values) < VALUES:
+                values.append(text)
 
 
 def _note(making: Making, record: Mapping[str, Any], shown: set[str]) -> None:

@@ -60,7 +60,7 @@ def attempt(what: str, make: Callable[[], Picture | None]) -> list[Picture]:
     """Make a picture; an error becomes a line in its place and a warning in the log."""
     try:
         picture = make()
-    except Exception as error:  # noqa: BLE001 - a report without one picture is still a report
+    except Exception as error:  # a report without one picture is still a report
         why = " ".join(str(error).split()) or type(error).__name__
         log.warning("%s could not be drawn: %s", what, why)
         return [Picture("", failed=f"{what} could not be drawn: {why}")]

@@ -28,6 +28,7 @@ OBJECTS = (
 )  # fmt: skip
 RAMP = 64  # colours of time
 Index = NDArray[np.uint8]
+Window = tuple[float, float]
 
 
 @dataclass
@@ -66,21 +67,27 @@ def time_colour(share: float) -> int:
     return GREYS + len(OBJECTS) + round(min(max(share, 0.0), 1.0) * (RAMP - 1))
 
 
-def contrast(
-    frames: Sequence[NDArray], low: float = 0.5, high: float = 99.8
-) -> tuple[float, float]:
-    """Return the window of grey values that pictures of one channel share."""
-    sample = np.concatenate([np.asarray(f[::2, ::2]).ravel() for f in frames]).astype(np.float64)
-    sample = sample[np.isfinite(sample)]
-    if not sample.size:
-        return 0.0, 1.0
-    bottom, top = np.percentile(sample, (low, high))
-    return float(bottom), float(max(top, bottom + 1e-9))
+def contrast(frames: Sequence[NDArray], low: float = 0.5, high: float = 99.8) -> list[Window]:
+    """Return the window of grey values of each frame of a channel.
+
+    Each frame has its own window, so that cells can be seen in dim frames too, but at least
+    a quarter as wide as the window of all frames, so that noise of empty frames stays dark.
+    """
+    samples = [np.asarray(f[::2, ::2], np.float64).ravel() for f in frames]
+    samples = [s[np.isfinite(s)] for s in samples]
+    pooled = np.concatenate(samples)
+    if not pooled.size:
+        return [(0.0, 1.0)] * len(frames)
+    bottom, top = np.percentile(pooled, (low, high))
+    windows = []
+    for sample in samples:
+        start, end = np.percentile(sample if sample.size else pooled, (low, high))
+        end = max(end, start + (top - bottom) / 4, start + 1e-9)
+        windows.append((float(start), float(end)))
+    return windows
 
 
-def grey(
-    frame: NDArray, window: tuple[float, float], *, step: float = 1.0, bright: float = 1.0
-) -> Canvas:
+def grey(frame: NDArray, window: Window, *, step: float = 1.0, bright: float = 1.0) -> Canvas:
     """Return a frame as greys, enlarged where it is small."""
     scaled = (np.nan_to_num(frame.astype(np.float64)) - window[0]) / (window[1] - window[0])
     pixels = np.rint(np.clip(scaled, 0, 1) * bright * (GREYS - 1)).astype(np.uint8)
@@ -117,9 +124,8 @@ def draw_outlines(canvas: Canvas, labels: NDArray, *, colour: int | None = None)
     if big.shape != canvas.pixels.shape:
         raise BadData(f"labels of shape {labels.shape} do not fit the image")
     edge = outlines(big)
-    if times > 2:  # two pixels wide, inwards
-        inner = np.where(edge, 0, big)
-        edge |= outlines(inner) & (big > 0)
+    if times > 1:  # two pixels wide, inwards
+        edge |= outlines(np.where(edge, 0, big))
     if colour is None:
         canvas.pixels[edge] = GREYS + big[edge].astype(np.int64) % len(OBJECTS)
     else:
@@ -140,9 +146,7 @@ def draw_lines(
     canvas.pixels = np.asarray(picture).copy()
 
 
-def draw_dots(
-    canvas: Canvas, dots: Iterable[tuple[float, float, int]], radius: float = 3
-) -> None:
+def draw_dots(canvas: Canvas, dots: Iterable[tuple[float, float, int]], radius: float = 3) -> None:
     """Draw discs at (y, x) in pixels of the full image, with a palette index each."""
     from PIL import Image, ImageDraw
 

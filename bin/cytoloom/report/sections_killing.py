@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -75,12 +77,12 @@ def _contact_block(inputs: Inputs, found: list[Table]) -> Block:
         "cells from start to end."
     )
     if rows:
-        block.pictures += attempt("the contacts per frame", lambda: _per_frame(inputs, rows))
+        block.pictures += attempt("the contacts per frame", partial(_per_frame, inputs, rows))
     if total[1]:
-        block.pictures += attempt("the durations", lambda: _durations(inputs, events))
+        block.pictures += attempt("the durations", partial(_durations, events))
         for table in events[:POSITIONS]:
             what = f"the timeline of contacts at {table.position}"
-            block.pictures += attempt(what, lambda t=table: _timeline(inputs, t))
+            block.pictures += attempt(what, partial(_timeline, inputs, table))
     return block
 
 
@@ -102,7 +104,7 @@ def _per_frame(inputs: Inputs, rows: list[Table]) -> Picture:
     return Picture(charts.to_img(figure, caption), caption)
 
 
-def _durations(inputs: Inputs, events: list[Table]) -> Picture:
+def _durations(events: list[Table]) -> Picture:
     seconds, frames = [], []
     for table in events:
         columns = table.read("duration_s", "start_frame", "end_frame")
@@ -164,24 +166,41 @@ def killing(inputs: Inputs) -> Section | None:
 def _killing_blocks(inputs: Inputs, found: list[Table]) -> list[Block]:
     first = Block(_tag(inputs, found[0]))
     summaries = [t for t in found if t.kind == "killing_summary"]
-    first.tables += _summary(inputs, summaries) + _thresholds(inputs, found)
+    first.tables += _summary(inputs, summaries) + _thresholds(found)
     positions = list(dict.fromkeys(t.position for t in found))
     if len(positions) > POSITIONS:
         first.notes.append(f"Charts show the first {POSITIONS} of {len(positions)} positions.")
     blocks = [first]
     for position in positions[:POSITIONS]:
         block = first if len(positions) == 1 else Block(f"Position {position}")
-        here = {t.kind: t for t in found if t.position == position}
-        _fill(inputs, block, here)
+        _fill(Killing(inputs, block, {t.kind: t for t in found if t.position == position}))
         if block is not first:
             blocks.append(block)
     return blocks
 
 
-def _fill(inputs: Inputs, block: Block, here: Mapping[str, Table]) -> None:
-    deaths = here.get("deaths")
+@dataclass
+class Killing:
+    """What one step found at one position, by the kind of its table, and where it is shown."""
+
+    inputs: Inputs
+    block: Block
+    tables: Mapping[str, Table]
+
+    @property
+    def any(self) -> Table:
+        """Return one of the tables."""
+        return next(iter(self.tables.values()))
+
+    def axis(self) -> tuple[float, str]:
+        """Return the length of a frame in the unit of the axis of time, and the axis' name."""
+        return _axis(_places(self.inputs)[self.any.position])
+
+
+def _fill(here: Killing) -> None:
+    deaths = here.tables.get("deaths")
     if deaths is not None and not deaths.rows:
-        block.notes.append("No target could be followed for long enough to be analysed.")
+        here.block.notes.append("No target could be followed for long enough to be analysed.")
     makers = {
         "survival": (_survival, "the survival curves"),
         "deaths": (_deaths, "the timeline of deaths"),
@@ -189,11 +208,9 @@ def _fill(inputs: Inputs, block: Block, here: Mapping[str, Table]) -> None:
         "killers": (_killers, "the killers"),
     }
     for kind, (maker, what) in makers.items():
-        table = here.get(kind)
-        if table is None or not table.rows:
-            continue
-        what = f"{what} at {table.position}"
-        block.pictures += attempt(what, lambda m=maker, t=table: m(inputs, t, here, block))
+        if kind in here.tables and here.tables[kind].rows:
+            what = f"{what} at {here.any.position}"
+            here.block.pictures += attempt(what, partial(maker, here))
 
 
 def _summary(inputs: Inputs, tables: list[Table]) -> list[PageTable]:
@@ -212,12 +229,12 @@ def _summary(inputs: Inputs, tables: list[Table]) -> list[PageTable]:
 
 def _number(values: NDArray[Any]) -> str:
     if not len(values) or not np.isfinite(float(values[0])):
-        return "–"
+        return "none"
     value = float(values[0])
-    return f"{value:,.0f}" if value == round(value) else f"{value:.3g}"
+    return f"{value:,.0f}" if value == round(value) or abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _thresholds(inputs: Inputs, found: list[Table]) -> list[PageTable]:
+def _thresholds(found: list[Table]) -> list[PageTable]:
     names = ("death_threshold", "deaths", "killed_single", "killed_multi",
              "died_after_contact", "died_spontaneous", "mean_death_s")  # fmt: skip
     tables = [t for t in found if t.kind == "death_thresholds" and t.rows][:1]
@@ -231,12 +248,12 @@ def _thresholds(inputs: Inputs, found: list[Table]) -> list[PageTable]:
     return [PageTable(head, rows, words)]
 
 
-def _survival(inputs: Inputs, table: Table, here: Mapping[str, Table], block: Block) -> Picture:
-    place = _places(inputs)[table.position]
-    scale, xlabel = _axis(place)
+def _survival(here: Killing) -> Picture:
+    table = here.tables["survival"]
+    scale, xlabel = here.axis()
     names = ("group", "time_frames", "survival", "lower95", "upper95", "events")
     columns = table.read(*names)
-    curves = []
+    curves: list[Any] = []
     for group in dict.fromkeys(columns["group"]):
         rows = np.flatnonzero(columns["group"] == group)
         rows = rows[np.argsort(columns["time_frames"][rows], kind="stable")]
@@ -244,18 +261,18 @@ def _survival(inputs: Inputs, table: Table, here: Mapping[str, Table], block: Bl
         words = f"{str(group).replace('_', ' ')} ({events} died)"
         time, *rest = (columns[n][rows].astype(float) for n in names[1:5])
         curves.append((words, time * scale, *rest))
-    figure = charts_killing.survival(curves, xlabel=xlabel)  # type: ignore[arg-type]
+    figure = charts_killing.survival(curves, xlabel=xlabel)
     caption = "Survival of targets (Kaplan-Meier) with 95 % bands"
     words = "; ".join(f"{name}: {alive[-1]:.0%} alive at the end" for name, _, alive, *_ in curves)
     return Picture(charts.to_img(figure, f"{caption}. {words}"), caption)
 
 
-def _deaths(inputs: Inputs, table: Table, here: Mapping[str, Table], block: Block) -> Picture:
-    place = _places(inputs)[table.position]
-    scale, xlabel = _axis(place)
+def _deaths(here: Killing) -> Picture:
+    table = here.tables["deaths"]
+    scale, xlabel = here.axis()
     columns = table.read(*DEATH)
     death = columns["death_time"].astype(float)
-    touched = _touches(inputs, table, scale)
+    touched = _touches(here.inputs, table, scale)
     order = np.lexsort((columns["target_track_id"], np.where(np.isfinite(death), death, np.inf)))
     shown = order[: charts_killing.ROWS_SHOWN]
     rows = []
@@ -275,7 +292,9 @@ def _deaths(inputs: Inputs, table: Table, here: Mapping[str, Table], block: Bloc
 
 def _touches(inputs: Inputs, table: Table, scale: float) -> dict[int, list[tuple[float, float]]]:
     """Return the contacts of each target, where it is clear which targets they mean."""
-    feeding = next((s["inputs_from"] for s in inputs.run["steps"] if s["slug"] == table.tag), [])
+    feeding: list[str] = next(
+        (s["inputs_from"] for s in inputs.run["steps"] if s["slug"] == table.tag), []
+    )
     events = [t for t in inputs.of("contact_events", position=table.position) if t.tag in feeding]
     if len(events) != 1:
         return {}
@@ -288,9 +307,9 @@ def _touches(inputs: Inputs, table: Table, scale: float) -> dict[int, list[tuple
     return found
 
 
-def _index(inputs: Inputs, table: Table, here: Mapping[str, Table], block: Block) -> Picture | None:
-    place = _places(inputs)[table.position]
-    scale, xlabel = _axis(place)
+def _index(here: Killing) -> Picture | None:
+    table = here.tables["cell_state"]
+    scale, xlabel = here.axis()
     columns = table.read("track_id", "frame", "cdi_smoothed")
     traces = {}
     for track in np.unique(columns["track_id"])[: charts_killing.TRACES_SHOWN]:
@@ -298,33 +317,32 @@ def _index(inputs: Inputs, table: Table, here: Mapping[str, Table], block: Block
         rows = rows[np.argsort(columns["frame"][rows], kind="stable")]
         traces[int(track)] = (columns["frame"][rows] * scale, columns["cdi_smoothed"][rows])
     died: set[int] = set()
-    if "deaths" in here:
-        dead = here["deaths"].read("target_track_id", "died")
+    if "deaths" in here.tables:
+        dead = here.tables["deaths"].read("target_track_id", "died")
         died = {int(t) for t in dead["target_track_id"][dead["died"].astype(bool)]}
     figure = charts_killing.death_index(
-        traces, died, threshold=_threshold(inputs, table), xlabel=xlabel
+        traces, died, threshold=_threshold(here.inputs, table), xlabel=xlabel
     )
-    caption = f"Cell death index of {len(traces)} targets; they die where it stays over the threshold"
+    caption = (
+        f"Cell death index of {len(traces)} targets; they die where it stays over the threshold"
+    )
     return Picture(charts.to_img(figure, caption), caption)
 
 
 def _threshold(inputs: Inputs, table: Table) -> float | None:
-    """Return the threshold of death that the step was given, if it was given one."""
-    for step in inputs.run["steps"]:
-        if step["slug"] == table.tag and step["args"].get("death_threshold") is not None:
-            return float(step["args"]["death_threshold"])
-    return None
+    """Return the threshold of death that the step used, from its provenance."""
+    values = inputs.used.get(table.tag, {}).get("death_threshold", [])
+    return float(values[0]) if len(values) == 1 and values[0] != "null" else None
 
 
-def _killers(
-    inputs: Inputs, table: Table, here: Mapping[str, Table], block: Block
-) -> Picture | None:
+def _killers(here: Killing) -> Picture | None:
+    table = here.tables["killers"]
     names = ("effector_track_id", "kills", "kill_credit", "n_targets_contacted")
     columns = table.read(*names)
     order = np.lexsort((columns["effector_track_id"], -columns["kill_credit"]))
     order = order[columns["kills"][order] > 0]
     if not len(order):
-        block.notes.append("No effector was in contact with a target when it died.")
+        here.block.notes.append("No effector was in contact with a target when it died.")
         return None
     shown = order[: charts_killing.KILLERS_SHOWN]
     rows = [
@@ -336,5 +354,3 @@ def _killers(
     if len(shown) < len(order):
         caption += f"; the first {len(shown)} are shown"
     return Picture(charts.to_img(charts_killing.killers(rows), caption), caption)
-
-

@@ -22,7 +22,9 @@ def make(inputs: Inputs, colours: Mapping[str, int]) -> Section | None:
     if not tables:
         return None
     block = Block()
-    lengths = _join((label, _lengths(table.read("track_id")["track_id"])) for label, table in tables)
+    lengths = _join(
+        (label, _lengths(table.read("track_id")["track_id"])) for label, table in tables
+    )
     if not sum(map(len, lengths.values())):
         return Section("motion", "Motion", [Block(notes=["No track was found."])])
     moving = [pair for slug in places for pair in inputs.moving(slug).items()]
@@ -98,4 +100,6 @@ def _msd(inputs: Inputs, colours: Mapping[str, int]) -> Picture | None:
         return None
     figure = charts_motion.squared_displacement(single, together, colours)
     caption = f"Thick: all tracks together; thin: single tracks ({len(single)} shown)"
-    return Picture(charts.to_img(figure, f"Mean squared displacement against lag. {caption}"), caption)
+    return Picture(
+        charts.to_img(figure, f"Mean squared displacement against lag. {caption}"), caption
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,15 @@ class Place:
         """Return the first, middle and last frame."""
         return sorted({0, self.frames // 2, self.frames - 1})
 
-    def window(self, channel: int) -> tuple[float, float]:
-        """Return the contrast of a channel, from the frames that are shown."""
-        key = ("window", channel)
+    def window(self, channel: int, t: int) -> pictures.Window:
+        """Return the contrast of a frame of a channel, with regard to the frames shown."""
+        key = ("window", channel, t)
         if key not in self.cache:
-            frames = [self.image(channel, t)[0] for t in self.shown]
-            self.cache[key] = pictures.contrast(frames)
+            times = [*self.shown, t]
+            found = pictures.contrast([self.image(channel, u)[0] for u in times])
+            self.cache.update(
+                {("window", channel, u): w for u, w in zip(times, found, strict=True)}
+            )
         return self.cache[key]
 
     def image(self, channel: int, t: int) -> tuple[NDArray[Any], float]:
@@ -71,13 +75,13 @@ class Place:
         if index is not None:
             frame, step = self.image(index, t)
             if labels is None or labels.shape == frame.shape:
-                return pictures.grey(frame, self.window(index), step=step, bright=bright)
+                return pictures.grey(frame, self.window(index, t), step=step, bright=bright)
         if labels is None:
             index = 0 if self.store and self.store.image.levels else None
             if index is None:
                 return None
             frame, step = self.image(index, t)
-            return pictures.grey(frame, self.window(index), step=step, bright=bright)
+            return pictures.grey(frame, self.window(index, t), step=step, bright=bright)
         return pictures.grey(np.zeros(labels.shape), (0, 1), step=1.0)
 
     def stamp(self, t: int) -> str:
@@ -99,7 +103,7 @@ def make(inputs: Inputs, colours: Mapping[str, int]) -> Section | None:
         block = _block(inputs, _place(inputs, about), colours)
         if len(described) > 1:
             block.title = f"Position {about['name']}"
-        if block.pictures or block.notes:
+        if block.pictures:
             section.blocks.append(block)
     return section
 
@@ -147,6 +151,10 @@ def _block(inputs: Inputs, place: Place, colours: Mapping[str, int]) -> Block:
     if place.depth > 1:
         block.notes.append(f"Pictures show the maximum over {place.depth} planes.")
     if place.store:
+        block.notes.append(
+            "Contrast: 0.5 and 99.8 percentiles of each frame, at least a quarter of that of the "
+            "frames shown together."
+        )
         for channel in channels[:CHANNELS]:
             block.pictures += _overlays(place, channel)
         if not channels:
@@ -154,8 +162,8 @@ def _block(inputs: Inputs, place: Place, colours: Mapping[str, int]) -> Block:
         for channel in list(tracked)[:CHANNELS]:
             what = f"the tracks of {channel} at {place.name}"
             table = tracked[channel]
-            block.pictures += attempt(what, lambda c=channel, t=table: _tracks(place, c, t))
-        block.pictures += _networks(inputs, place, colours)
+            block.pictures += attempt(what, partial(_tracks, place, channel, table))
+        block.pictures += _networks(inputs, place)
     what = f"the counts per frame at {place.name}"
     block.pictures += attempt(what, lambda: _counts(place, measured, colours, block))
     return block
@@ -177,13 +185,13 @@ def _overlays(place: Place, channel: str) -> list[Picture]:
     made = []
     for t in place.shown:
         what = f"the outlines of {channel} in frame {t} of {place.name}"
-        made += attempt(what, lambda t=t: _overlay(place, channel, name, tracked, t))
+        made += attempt(what, partial(_overlay, place, channel, name, tracked, t))
     return made
 
 
 def _overlay(place: Place, channel: str, name: str, tracked: bool, t: int) -> Picture:
     labels = place.label(name, t)
-    canvas = place.canvas(channel, t, labels, 1.0)
+    canvas = place.canvas(channel, t, labels, 0.75)
     pictures.draw_outlines(canvas, labels)
     number = len(np.unique(labels[labels > 0]))
     alt = (
@@ -205,9 +213,10 @@ def _plain(place: Place) -> list[Picture]:
     for index, channel in enumerate(names[:CHANNELS]):
 
         def draw(index: int = index, channel: str = channel) -> Picture:
-            frame, step = place.image(index, place.frames // 2)
-            canvas = pictures.grey(frame, place.window(index), step=step)
-            stamp = place.stamp(place.frames // 2)
+            t = place.frames // 2
+            frame, step = place.image(index, t)
+            canvas = pictures.grey(frame, place.window(index, t), step=step)
+            stamp = place.stamp(t)
             svg = pictures.figure_svg(
                 canvas, pixel_um=place.pixel[1], stamp=stamp, alt=f"Image of {channel}, {stamp}"
             )
@@ -269,7 +278,7 @@ def track_lines(
     known = np.isfinite(track)
     order = np.flatnonzero(known)
     order = order[np.lexsort((columns["frame"][known], track[known]))]
-    ids, starts, counts = np.unique(track[order], return_index=True, return_counts=True)
+    _, starts, counts = np.unique(track[order], return_index=True, return_counts=True)
     long = np.flatnonzero(counts > 1)
     total = len(long)
     long = long[np.argsort(-counts[long], kind="stable")]
@@ -304,18 +313,18 @@ def _counts(
     return Picture(charts.to_img(figure, f"Cells per frame. {words}"), "Cells in each frame")
 
 
-def _networks(inputs: Inputs, place: Place, colours: Mapping[str, int]) -> list[Picture]:
+def _networks(inputs: Inputs, place: Place) -> list[Picture]:
     made = []
     steps = {step["slug"]: step["tag"] for step in inputs.run["steps"]}
     networks = list(inputs.networks.get(place.slug, {}).items())[:NETWORKS]
     for (tag, channel), paths in networks:
         name = f"{steps.get(tag, tag)} ({channel})"
         what = f"the network {name} at {place.name}"
-        made += attempt(what, lambda n=name, p=paths: _network(place, n, p, colours))
+        made += attempt(what, partial(_network, place, name, paths))
     return made
 
 
-def _network(place: Place, name: str, paths: list[Path], colours: Mapping[str, int]) -> Picture:
+def _network(place: Place, name: str, paths: list[Path]) -> Picture:
     found = graphs.read_frame(paths, wanted=place.frames // 2)
     channels = list(dict.fromkeys(cell[1] for cell in found.cells))
     base = next((c for c in channels if place.store and place.store.channel_of(c) is not None), "")
@@ -325,9 +334,9 @@ def _network(place: Place, name: str, paths: list[Path], colours: Mapping[str, i
         canvas = place.canvas("", found.frame, labels, 1.0)
     ink = {c: pictures.object_colour(n) for n, c in enumerate(channels)}
     for channel in channels:
-        labels = place.store.find_labels(channel, place.tags) if place.store else None
-        if labels:
-            plane = place.label(labels[0], found.frame)
+        outlined = place.store.find_labels(channel, place.tags) if place.store else None
+        if outlined:
+            plane = place.label(outlined[0], found.frame)
             pictures.draw_outlines(canvas, plane, colour=ink[channel])
     points = [(y / place.pixel[0], x / place.pixel[1]) for *_, y, x in found.cells]
     white = pictures.GREYS - 1

@@ -58,7 +58,7 @@ class Multiscale:
         """Return the array to read and how many pixels of level 0 one of its pixels spans."""
         import zarr
 
-        arrays = []
+        arrays: list[Any] = []
         for level in self.levels:
             array = zarr.open_array(self.path / level, mode="r")
             if arrays and max(array.shape[-2:]) < GOOD:
