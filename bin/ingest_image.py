@@ -3,6 +3,7 @@
 
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from cytoloom import cli, images, ingest, statistics
@@ -26,6 +27,7 @@ def main(
     axes: Annotated[str | None, typer.Option(help="axes of the TIFF, e.g. TYX")] = None,
     select: Annotated[str | None, typer.Option(help="e.g. t=0:100:1,y=0:512:1")] = None,
     kind: Annotated[str, typer.Option(help="image or label")] = "image",
+    blank: Annotated[bool, typer.Option(help="write zeros that count in no statistics")] = False,
     out_statistics: cli.OutStatistics = None,
     region: cli.RegionText = None,
 ) -> None:
@@ -45,10 +47,16 @@ def main(
         kind=kind,
     )
     box = Region.parse(region, layout.shape)
-    data = ingest.read_selected(opened, selection, box, opened.channel_index(source_channel))
+    if blank:
+        data = np.zeros(box.shape, layout.dtype)
+    else:
+        data = ingest.read_selected(opened, selection, box, opened.channel_index(source_channel))
+    if kind in images.KINDS_OF_LABELS:
+        images.check_labels(data, what=source)
     images.write_part(out_image, data, region=box, like=layout, kind=kind, dtype=layout.dtype)
     if out_statistics:
-        statistics.write(out_statistics, data, box)
+        counted = Region((box.t[0], box.t[0]), box.z, box.y, box.x) if blank else box
+        statistics.write(out_statistics, data[: len(counted.frames)], counted)
 
 
 if __name__ == "__main__":

@@ -246,7 +246,7 @@ def docs(words: list[str]) -> int:
         return 0
     python = install.ensure("core") / "bin" / "python"
     env = clean_environment() | {"PYTHONPATH": str(PROJECT / "bin"), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [python, PROJECT / "docs" / "make_pages.py", *words]
+    command = [str(python), str(PROJECT / "docs" / "make_pages.py"), *words]
     return subprocess.run(command, check=False, env=env).returncode
 
 

@@ -83,7 +83,7 @@ def environment_of(family) {
 def missing_environment(environment) {
     def family = environment.replaceAll('-[0-9a-f]{12}$', '')
     return workflow.containerEngine
-        ? "image '${environment}.sif' is missing: run ./cytoloom images ${family}"
+        ? "image '${environment}.sif' is missing: build it from containers/${family}"
         : "environment '${family}' is missing: run ./cytoloom setup ${family}"
 }
 

@@ -143,7 +143,7 @@ def diameters(chains: Chains, objects: int, spacing: Sequence[float] = (1.0, 1.0
     count = np.bincount(owner, minlength=objects)
     first = np.cumsum(count) - count
     out = np.zeros(objects)
-    for size in np.flatnonzero(np.bincount(count)):
+    for size in np.flatnonzero(np.bincount(count)).tolist():
         of_size = np.flatnonzero(count == size)
         step = max(1, 2_000_000 // (size * size))
         for chosen in np.split(of_size, np.arange(step, of_size.size, step)):

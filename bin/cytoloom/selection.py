@@ -41,7 +41,8 @@ class Selection:
                     f"image_range.{axis}: [{start}, {stop}, {step}] selects nothing of {size}"
                 )
             ranges.append(chosen)
-        return cls(tuple(ranges))
+        t, z, y, x = ranges
+        return cls((t, z, y, x))
 
     @classmethod
     def parse(cls, text: str | None, shape: Shape) -> Selection:

@@ -119,7 +119,9 @@ def make_plan(
             models[step.tag] = _model(step, path.parent, lenient, plan.warnings)
         return models[step.tag]
 
-    steps = ingest_steps(positions, sources, dict(pipeline.slugs), code, digests)
+    steps = ingest_steps(
+        positions, sources, dict(pipeline.slugs), code, digests, pipeline.patching.patches
+    )
     builder = Builder(
         positions, pipeline.slugs, code, asked.batch_size, model, pipeline.patching.overlap or 0
     )

@@ -7,7 +7,7 @@ store, joins the tables of all positions, exports tracks and writes the report.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from cytoloom.plan.jobs import BASE_MEMORY_MB, Command, Job, PlannedStep
@@ -32,8 +32,15 @@ def ingest_steps(
     slugs: dict[str, str],
     code: Code,
     digests: Digests,
+    patches: Collection[int] | None = None,
 ) -> list[PlannedStep]:
-    """Return the steps that bring images, labels and tables in, and note their layers."""
+    """Return the steps that bring images, labels and tables in, and note their layers.
+
+    Parameters
+    ----------
+    patches
+        The patches to do, row by row from 0 (None: all); the others are left blank.
+    """
     steps = {
         "image": PlannedStep(INGEST, "Ingest", INGEST, "IMAGES"),
         "label": PlannedStep(f"{INGEST}_labels", "Ingest", INGEST, "LABELS"),
@@ -47,7 +54,7 @@ def ingest_steps(
                 job = _table_job(place, opened, name, code)
                 steps[kind].add("core", job)
             else:
-                for job in _image_jobs(place, opened, name, code, digests):
+                for job in _image_jobs(place, opened, name, code, digests, patches):
                     steps[kind].add("core", job)
     return [step for step in steps.values() if step.phases]
 
@@ -60,7 +67,12 @@ def _common(command: Command, place: Position, opened: Opened) -> Command:
 
 
 def _image_jobs(
-    place: Position, opened: Opened, channel: str, code: Code, digests: Digests
+    place: Position,
+    opened: Opened,
+    channel: str,
+    code: Code,
+    digests: Digests,
+    patches: Collection[int] | None,
 ) -> list[Job]:
     given, grid, kind = opened.given, place.grid, opened.given.kind
     regions = grid.tiles()
@@ -81,6 +93,8 @@ def _image_jobs(
         command.option("shards", ",".join(map(str, grid.shards)))
         command.option("source_channel", given.source_channel).option("axes", given.axes)
         command.option("select", str(opened.selection)).option("region", str(region))
+        if patches is not None and grid.patch_number(region) not in patches:
+            command.option("blank", True)
         names = [layer.parts[index][0] for layer in layers]
         for layer, name in zip(layers, names, strict=True):
             command.output("image" if layer.kind == "label" else layer.kind, name)
@@ -282,11 +296,11 @@ def _export_tables(
                 joined.setdefault(f"{layer.tag}.{layer.channel}.{layer.kind}", []).append(layer)
     if not joined:
         return
-    for name, layers in joined.items():
-        role = "network" if layers[0].kind == "network" else "table"
-        extension = layers[0].extension
+    for name, same in joined.items():
+        role = "network" if same[0].kind == "network" else "table"
+        extension = same[0].extension
         command.option(role, f"{name}=in/*.{name}.*.{extension}")
-        for layer in layers:
+        for layer in same:
             files += layer.names()
     command.output("tables", "tables")
     step.add(

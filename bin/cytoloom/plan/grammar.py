@@ -104,8 +104,10 @@ def load_pipeline(
                   problems)  # fmt: skip
     given = _input(root, overrides, paths, problems)
     channels = settings.read_channels(root.get("channels"), given is not None, paths, problems)
-    labels = settings.read_results(root.get("labels"), "label image", paths, problems)
-    tables = settings.read_results(root.get("tables"), "table", paths, problems)
+    labels = settings.read_results(
+        root.get("labels"), "label image", given is not None, paths, problems
+    )
+    tables = settings.read_results(root.get("tables"), "table", given is not None, paths, problems)
     sources = ("channels", "labels", "tables")
     if all(root.get(key) is None and not misspelt(root, key, KEYS) for key in sources):
         message = "is missing: map the name of each channel to its file"

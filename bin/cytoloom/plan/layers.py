@@ -96,6 +96,11 @@ class Grid:
         """Whether a frame is cut into more than one patch."""
         return self.patch[0] < self.shape[2] or self.patch[1] < self.shape[3]
 
+    def patch_number(self, region: Region) -> int:
+        """Return the number of the patch that a tile lies in, row by row from 0."""
+        columns = -(-self.shape[3] // self.patch[1])
+        return region.y[0] // self.patch[0] * columns + region.x[0] // self.patch[1]
+
     def neighbourhood(self, region: Region) -> Region:
         """Return ``region`` widened by one patch on each side along y and x."""
         spans = []

@@ -30,6 +30,7 @@ class ChannelSource:
     path: str | None  # absolute, or a URL; None: from ``Pipeline.input``
     channel: int | str | None  # index or name within the file
     line: int
+    axes: str | None = None  # where the file's own are wrong
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class GivenResult:
     """An existing label image or table of a channel."""
 
     name: str
-    path: str
+    path: str | None  # None: from the sample sheet
     line: int
 
 

@@ -25,8 +25,9 @@ from cytoloom.sources import Source, expand, open_source
 
 SHEET_COLUMNS = (
     "position", "channel", "path", "source_channel", "axes",
-    "pixel_size", "pixel_size_z", "frame_interval", "label", "table",
+    "pixel_size", "pixel_size_z", "frame_interval", "kind",
 )  # fmt: skip
+KINDS = ("image", "label", "table")
 
 
 @dataclass(frozen=True)
@@ -124,14 +125,18 @@ def _from_channels(pipeline: Pipeline) -> list[Given]:
         return f"{pipeline.path}:{line}: {key}"
 
     givens = [
-        Given(c.name, c.path, source_channel=c.channel, where=at(c.line, f"channels.{c.name}"))
+        Given(
+            c.name, c.path, source_channel=c.channel, axes=c.axes,
+            where=at(c.line, f"channels.{c.name}"),
+        )
         for c in pipeline.channels.values()
         if c.path
-    ]
+    ]  # fmt: skip
     for group, kind in ((pipeline.labels, "label"), (pipeline.tables, "table")):
         givens += [
             Given(g.name, g.path, kind, where=at(g.line, f"{kind}s.{g.name}"))
             for g in group.values()
+            if g.path
         ]
     return givens
 
@@ -168,23 +173,32 @@ def _from_rows(
         channels = [cells["channel"]] if "channel" in cells else list(pipeline.channels)
         try:
             for channel in channels:
-                given = _row(where, cells, str(channel), folder, several=len(channels) > 1)
+                given = _row(where, cells, str(channel), folder, pipeline)
                 found.setdefault(str(cells["position"]), []).append(given)
         except BadData as error:
             problems.append(str(error))
+    wanted = {
+        *(("image", name) for name in pipeline.channels),
+        *(("label", name) for name in pipeline.labels),
+        *(("table", name) for name in pipeline.tables),
+    }
     for position, givens in found.items():
-        missing = set(pipeline.channels) - {g.channel for g in givens}
-        if missing:
-            problems.append(
-                f"position {position}: no path for channel {', '.join(sorted(missing))}"
-            )
+        there = [(g.kind, g.channel) for g in givens]
+        for kind, name in sorted(wanted - set(there)):
+            problems.append(f"position {position}: no path for the {kind} of {name}")
+        for kind, name in sorted({one for one in there if there.count(one) > 1}):
+            problems.append(f"position {position}: two paths for the {kind} of {name}")
+        for given in givens:
+            if (given.kind, given.channel) not in wanted:
+                key = {"image": "channels", "label": "labels", "table": "tables"}[given.kind]
+                problems.append(f"{given.where}: {given.channel} is not listed in {key}:")
     if problems:
         raise BadData("\n".join(problems))
     return found
 
 
 def _row(
-    where: str, cells: Mapping[str, Any], channel: str, folder: Path, *, several: bool
+    where: str, cells: Mapping[str, Any], channel: str, folder: Path, pipeline: Pipeline
 ) -> Given:
     def number(key: str) -> float | None:
         if key not in cells:
@@ -198,12 +212,19 @@ def _row(
         return value
 
     size = number("pixel_size")
+    kind = str(cells.get("kind", "image"))
+    if kind not in KINDS:
+        raise BadData(f"{where}: kind: {kind!r} is not one of {', '.join(KINDS)}")
+    declared = pipeline.channels.get(channel) if kind == "image" else None
+    inside = declared.channel if declared else None
+    if inside == channel and "channel" in cells:  # its own file: the name is only ours
+        inside = None
     return Given(
         channel=channel,
         path=_resolve(str(cells["path"]), folder),
-        kind="label" if cells.get("label") in ("yes", "true", "1", True) else "image",
-        source_channel=cells.get("source_channel", channel if several else None),
-        axes=cells.get("axes"),
+        kind=kind,
+        source_channel=cells.get("source_channel", inside),
+        axes=cells.get("axes", declared.axes if declared else None),
         pixel_size=(number("pixel_size_z"), size, size),
         frame_interval=number("frame_interval"),
         where=where,
@@ -216,6 +237,9 @@ def _resolve(path: str, folder: Path) -> str:
 
 def _from_files(pipeline: Pipeline) -> dict[str, list[Given]]:
     assert pipeline.input is not None
+    if pipeline.labels or pipeline.tables:
+        where = f"{pipeline.path}:{pipeline.input.line}: input"
+        raise BadData(f"{where}: labels and tables of many positions need a sample sheet")
     found: dict[str, list[Given]] = {}
     for pattern in pipeline.input.files:
         for path in expand(pattern):
@@ -224,6 +248,7 @@ def _from_files(pipeline: Pipeline) -> dict[str, list[Given]]:
             found[name] = [
                 Given(
                     c.name, str(path), source_channel=c.name if c.channel is None else c.channel,
+                    axes=c.axes,
                     where=f"{pipeline.path}:{pipeline.input.line}: input",
                 )
                 for c in pipeline.channels.values()

@@ -1,7 +1,7 @@
 """The top-level keys of a pipeline YAML other than its steps: data, range, units, patches.
 
 Each reader takes the value of its key and returns settings, or a harmless default after
-noting problems. ``channels`` maps names to a path, a glob, or ``{path, channel}``; with
+noting problems. ``channels`` maps names to a path, a glob, or ``{path, channel, axes}``; with
 ``input`` a channel may instead be an index or name within the files.
 """
 
@@ -54,10 +54,13 @@ def _channel(
 ) -> ChannelSource | None:
     """Read one channel; None after noting a problem."""
     channel: int | str | None = None
+    axes: str | None = None
     path_node: Node | None = node
     if node.kind == "map":
-        checks.known_keys(node, ("path", "channel"), problems, "key of a channel")
+        checks.known_keys(node, ("path", "channel", "axes"), problems, "key of a channel")
         inner = node.get("channel")
+        letters = node.get("axes")
+        axes = checks.text(letters, problems, "axes, for example TYX") if letters else None
         channel = _within(inner, problems) if inner is not None else None
         path_node = node.get("path")
     elif with_input:
@@ -65,13 +68,14 @@ def _channel(
         return ChannelSource(name, None, channel, node.line)
     if path_node is None or path_node.is_null:
         if with_input:
-            return ChannelSource(name, None, name if channel is None else channel, node.line)
+            chosen = name if channel is None else channel
+            return ChannelSource(name, None, chosen, node.line, axes)
         problems.add(node.line, node.where, "has no path: give a file, a folder or a glob")
         return None
     text = checks.text(path_node, problems, "a path or glob")
     if text is None:
         return None
-    return ChannelSource(name, paths.find(path_node, text), channel, node.line)
+    return ChannelSource(name, paths.find(path_node, text), channel, node.line, axes)
 
 
 def _within(node: Node, problems: Problems) -> int | str | None:
@@ -82,12 +86,22 @@ def _within(node: Node, problems: Problems) -> int | str | None:
 
 
 def read_results(
-    node: Node | None, what: str, paths: Paths, problems: Problems
+    node: Node | None, what: str, with_input: bool, paths: Paths, problems: Problems
 ) -> dict[str, GivenResult]:
-    """Read ``labels`` or ``tables``: existing results of channels by path."""
+    """Read ``labels`` or ``tables``: existing results of channels by path.
+
+    With ``input`` they are a list of channels, whose paths stand in the sample sheet.
+    """
     found: dict[str, GivenResult] = {}
     if node is None:
         return found
+    if with_input:
+        if node.kind != "list":
+            message = f"with input, list the channels; the path of each {what} is in the sheet"
+            problems.add(node.line, node.where, message)
+            return found
+        named = [(checks.name(item, problems, "a channel"), item) for item in node.items]
+        return {name: GivenResult(name, None, item.line) for name, item in named if name}
     for name, child in _named(node, "a channel", f"the path of its {what}", problems).items():
         text = checks.text(child, problems, "a path or glob")
         if text is not None:
