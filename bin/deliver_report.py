@@ -17,6 +17,10 @@ DEFINITION = (
     "A cell is one detection, so a cell seen in 50 frames counts 50 times; each label image counts "
     "once, however many channels were measured in it."
 )
+PREFLIGHT = (
+    "position", "channel", "kind", "path", "files", "format", "shape_tzyx", "used_tzyx", "dtype",
+    "pixel_size_um", "frame_interval_s", "missing_in_file",
+)  # fmt: skip
 CONTENT = {
     "cells": "measurements of every cell in every frame",
     "tracks": "measurements of every cell with its track",
@@ -128,7 +132,9 @@ def duration(seconds: float) -> str:
 def describe_making(inputs: Inputs, palette: dict[str, str]) -> dict[str, Any]:
     """Return how the run was made, for the template."""
     run, made = inputs.run, making.sum_up(inputs)
-    head = list(run["preflight"][0]) if run["preflight"] else []
+    present = set().union(*run["preflight"])
+    head = [name for name in PREFLIGHT if name in present]
+    head += sorted(present - set(head))
     rows = [[str(row.get(name, "")) for name in head] for row in run["preflight"]]
     steps = [
         {

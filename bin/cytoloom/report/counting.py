@@ -17,7 +17,10 @@ from cytoloom.report.inputs import Inputs
 
 
 def summarise(inputs: Inputs) -> dict[str, Any]:
-    """Return the summary: whole numbers first, then ``per_channel`` and ``per_position``."""
+    """Return the summary: whole numbers first, then ``per_channel`` and ``per_position``.
+
+    It is kept in ``inputs.summary``.
+    """
     channels: dict[str, dict[str, Any]] = {}
     positions: dict[str, dict[str, int]] = {}
     for place in inputs.run["positions"]:
@@ -31,7 +34,8 @@ def summarise(inputs: Inputs) -> dict[str, Any]:
     total["positions"] = len(positions)
     for values in channels.values():
         _finish(values)
-    return total | {"per_channel": channels, "per_position": positions}
+    inputs.summary = total | {"per_channel": channels, "per_position": positions}
+    return inputs.summary
 
 
 def _count_position(

@@ -89,7 +89,7 @@ def draw(
     """Return the plan as inline SVG."""
     boxes = place(steps, input_words)
     where = {box.tag: box for box in boxes}
-    width = max(box.x for box in boxes) + BOX + 26
+    width = max(box.x for box in boxes) + BOX + GAP_X
     height = max(box.y for box in boxes) + TALL + GAP_Y
     arrows = [
         _arrow(where[a], where[b], boxes) for a, b in links(steps) if a in where and b in where
@@ -170,7 +170,7 @@ def _within(start: Box, end: Box) -> str:
     x = start.x + BOX / 2
     if end.row == start.row + 1:
         return f"M{x:.0f} {start.y + TALL:.0f}V{end.y - 1:.0f}"
-    right, bulge = start.x + BOX, start.x + BOX + 12 + 3 * abs(end.row - start.row)
+    right, bulge = start.x + BOX, start.x + BOX + min(10 + 4 * abs(end.row - start.row), GAP_X - 6)
     return (
         f"M{right:.0f} {start.middle:.0f}C{bulge:.0f} {start.middle:.0f} {bulge:.0f} "
         f"{start.middle:.0f} {bulge:.0f} {start.middle + (20 if end.row > start.row else -20):.0f}"

@@ -89,7 +89,8 @@ class Table:
     def read(self, *names: str) -> Columns:
         """Return columns; one that the table does not have is all NaN."""
         present = [name for name in names if name in self.schema.names]
-        parts = [pq.read_table(path, columns=present, partitioning=None) for path in self.paths]
+        # Not read_table: it imports pyarrow.dataset, which takes longer than the reading.
+        parts = [pq.ParquetFile(path).read(columns=present) for path in self.paths]
         table = pa.concat_tables(parts, promote_options="permissive")
         found = {name: _to_numpy(table.column(name)) for name in present}
         return {name: found.get(name, np.full(table.num_rows, np.nan)) for name in names}
@@ -116,6 +117,7 @@ class Inputs:
     provenance : all files of provenance
     problems : what could not be read, in words
     used : values (JSON) of all arguments by the slug of the step, once provenance is read
+    summary : numbers, once they are counted
     """
 
     run: dict[str, Any]
@@ -125,6 +127,8 @@ class Inputs:
     provenance: list[Path] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     used: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    _labels: dict[Table, str] = field(default_factory=dict)
 
     def of(self, *kinds: str, position: str | None = None) -> Iterator[Table]:
         """Yield tables of some kinds, of one position (slug) or of all."""
@@ -142,6 +146,11 @@ class Inputs:
 
     def label_channel(self, table: Table) -> str:
         """Return the label image that a table of cells was measured in."""
+        if table not in self._labels:
+            self._labels[table] = self._find_label_channel(table)
+        return self._labels[table]
+
+    def _find_label_channel(self, table: Table) -> str:
         found = table.first("label_channel")
         if found:
             return str(found)

@@ -242,8 +242,8 @@ def _thresholds(found: list[Table]) -> list[PageTable]:
         return []
     columns = tables[0].read(*names)
     rows = [[_number(columns[n][row : row + 1]) for n in names] for row in range(tables[0].rows)]
-    head = ["threshold", "deaths", "by one effector", "by several", "after contact",
-            "without contact", "mean time of death (s)"]  # fmt: skip
+    head = ["threshold", "deaths", "one effector", "several", "after contact",
+            "no contact", "mean time (s)"]  # fmt: skip
     words = f"Deaths by the threshold of the cell death index, position {tables[0].position}"
     return [PageTable(head, rows, words)]
 

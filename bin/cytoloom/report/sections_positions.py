@@ -119,9 +119,7 @@ def _place(inputs: Inputs, about: Mapping[str, Any]) -> Place:
 
 
 def _overview(inputs: Inputs) -> Block:
-    from cytoloom.report.counting import summarise
-
-    counts = summarise(inputs)["per_position"]
+    counts = inputs.summary["per_position"]
     keys = [k for k in ("cells", "tracks", "contacts", "killed")
             if any(k in values for values in counts.values())]  # fmt: skip
     rows = []
