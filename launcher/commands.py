@@ -139,7 +139,7 @@ def wait_for(command: Sequence[str], env: dict[str, str]) -> int:
 def describe(summary: dict[str, object]) -> str:
     """``1,234 cells, 56 tracks`` from the numbers of a summary."""
     return ", ".join(
-        f"{value:,} {name.replace('_', ' ')}"
+        f"{value:,} {name.removesuffix('s') if value == 1 else name}".replace("_", " ")
         for name, value in summary.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     )
