@@ -51,11 +51,14 @@ def to_cells(frame, *, position, channel, pixel_size, source):
             f"{source}: column {', '.join(missing)} is missing (needed: {', '.join(REQUIRED)})"
         )
     for name in (*REQUIRED, *(["z"] if "z" in frame.columns else [])):
-        numbers = pd.to_numeric(frame[name], errors="coerce")
-        if numbers.isna().any():
-            row = int(np.flatnonzero(numbers.isna())[0])
-            raise BadData(f"{source}: row {row + 2}: {name} is {frame[name].iloc[row]!r}")
-        frame[name] = numbers
+        frame[name] = _numbers(frame[name], name, source)
+    twice = frame.duplicated(["frame", "label"])
+    if twice.any():
+        row = frame.iloc[int(np.flatnonzero(twice)[0])]
+        raise BadData(
+            f"{source}: frame {row['frame']:g} has label {row['label']:g} more than once; "
+            "a label is one object of a frame"
+        )
     kind = "tracks" if "track_id" in frame.columns else "cells"
     defaults = {"position": position, "channel": channel, "label_channel": channel, "z": 0.0}
     for name, value in defaults.items():
@@ -69,6 +72,22 @@ def to_cells(frame, *, position, channel, pixel_size, source):
             whole = str(field.type).startswith(("int", "uint"))
             frame[field.name] = 0 if whole else np.nan
     return frame, kind
+
+
+def _numbers(column, name, source):
+    """Return a column as numbers; frames and labels must be whole, from 0 and from 1."""
+    import pandas as pd
+
+    numbers = pd.to_numeric(column, errors="coerce").astype(np.float64)
+    least = {"frame": 0, "label": 1}.get(name)
+    wrong = ~np.isfinite(numbers)
+    if least is not None:
+        wrong |= (numbers != np.floor(numbers)) | (numbers < least)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        needed = "a finite number" if least is None else f"a whole number from {least}"
+        raise BadData(f"{source}: row {row + 2}: {name} is {column.iloc[row]}, not {needed}")
+    return numbers
 
 
 def main(
@@ -89,7 +108,7 @@ def main(
         parquet = path.suffix.lower() in (".parquet", ".pq")
         frame = pd.read_parquet(path) if parquet else pd.read_csv(path, sep=None, engine="python")
     except Exception as error:
-        raise BadData(f"{path}: not a readable table ({error})") from error
+        raise BadData(f"{path}: not a readable table ({error}); needed: CSV or Parquet") from error
     cells, kind = to_cells(
         frame, position=position, channel=channel, pixel_size=pixel_size, source=source
     )

@@ -41,21 +41,21 @@ bbox_x1         int32   px       bounding box, column after the last
 area            int64   px       number of pixels (2-D) or voxels (3-D)
 area_um2        float?  um2      area (2-D)
 volume_um3      float?  um3      volume (3-D)
-equivalent_diameter_area float px diameter of the disc or ball of the same area or volume
-equivalent_radius_um float um    radius of that disc or ball
-feret_diameter_max float px      greatest distance between two points of the convex hull
-feret_radius_um float   um       half of it
+equivalent_diameter_area float? px diameter of the disc or ball of the same area or volume
+equivalent_radius_um float? um    radius of that disc or ball
+feret_diameter_max float? px     greatest distance between two points of the convex hull
+feret_radius_um float?  um       half of it
 perimeter       float?  px       length of the outline (2-D)
 perimeter_um    float?  um       length of the outline (2-D; null where pixels are not square)
-axis_major_length float px       major axis of the ellipse with the same second moments
-axis_minor_length float px       minor axis of that ellipse
+axis_major_length float? px      major axis of the ellipse with the same second moments
+axis_minor_length float? px      minor axis of that ellipse
 axis_major_um   float?  um       major axis, from the second moments in micrometre
 axis_minor_um   float?  um       minor axis, from the second moments in micrometre
 eccentricity    float?  -        of that ellipse (2-D)
 orientation     float?  rad      angle between axis y and the major axis (2-D)
 elongation      float?  -        major axis / minor axis, both in micrometre; null: no width
-extent          float   -        area / area of the bounding box
-solidity        float   -        area / area of the convex hull
+extent          float?  -        area / area of the bounding box
+solidity        float?  -        area / area of the convex hull
 intensity_sum   float?  counts   sum
 intensity_mean  float?  counts   mean
 intensity_median float? counts   median
