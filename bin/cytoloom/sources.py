@@ -10,8 +10,10 @@ full resolution. Nothing is ever written beside the user's data.
 from __future__ import annotations
 
 import glob
+import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,10 @@ from cytoloom.errors import BadData, InputMissing
 from cytoloom.regions import Region, Shape
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".lsm", ".stk")
+_SIGNS_OF_LOSS = (
+    "invalid page offset", "circular reference", "corrupted", "invalid value offset",
+    "missing data offset",
+)  # fmt: skip
 _MICROMETRE = {
     "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0,
     "micrometre": 1.0, "\\u00b5m": 1.0, "nm": 1e-3, "nanometer": 1e-3, "mm": 1e3,
@@ -51,6 +57,8 @@ class Source:
         Micrometre along z, y, x; None where the file does not say.
     frame_interval
         Second; None where the file does not say.
+    notes
+        What a user should know of the files, though it is no error.
     """
 
     files: tuple[Path, ...]
@@ -61,6 +69,7 @@ class Source:
     pixel_size: tuple[float | None, float | None, float | None]
     frame_interval: float | None
     _read: Callable[[Region, int], NDArray[Any]] = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     def read(self, region: Region, channel: int = 0) -> NDArray[Any]:
         """Read a region of one channel; shape (t, z, y, x) of the region.
@@ -121,9 +130,13 @@ def expand(path: Path | str) -> list[Path]:
     text = str(path)
     here = Path(text)
     if here.is_dir() and not _is_zarr(here):
-        names = [p for p in here.iterdir() if p.suffix.lower() in TIFF_SUFFIXES]
+        names = [
+            p
+            for p in here.iterdir()
+            if p.suffix.lower() in TIFF_SUFFIXES and not p.name.startswith(".")
+        ]
         if not names:
-            raise InputMissing(f"{here}: a folder without TIFF files")
+            raise InputMissing(f"{here}: a folder without TIFF files, and no OME-Zarr")
     elif here.exists():
         return [here]
     else:
@@ -193,6 +206,7 @@ def _concatenate(parts: Sequence[Source]) -> Source:
         pixel_size=first.pixel_size,
         frame_interval=first.frame_interval,
         _read=read,
+        notes=tuple(note for part in parts for note in part.notes)[:3],
     )
 
 
@@ -202,7 +216,9 @@ def _open_tiff(path: Path, axes: str | None) -> Source:
     if path.is_file() and path.stat().st_size == 0:
         raise BadData(f"{path}: an empty file")
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with _listening(path) as said, tifffile.TiffFile(path) as tiff:
+            if not tiff.series:
+                raise BadData(f"{path}: a TIFF without images")
             series = tiff.series[0]
             declared = (axes or series.axes).upper()
             if len(declared) != len(series.shape):
@@ -216,8 +232,10 @@ def _open_tiff(path: Path, axes: str | None) -> Source:
             dtype = np.dtype(series.dtype)
     except BadData:
         raise
+    except OSError as error:
+        raise BadData(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:
-        raise BadData(f"{path}: not a readable TIFF ({error})") from error
+        raise BadData(f"{path}: not a TIFF, or a damaged or truncated one ({error})") from error
     count = sizes.get("C", 1) * sizes.get("S", 1)
     channels = names if len(names) == count else [str(i) for i in range(count)]
     order = "".join(sizes)
@@ -244,7 +262,34 @@ def _open_tiff(path: Path, axes: str | None) -> Source:
         pixel_size=pixel_size,
         frame_interval=interval,
         _read=read,
+        notes=tuple(f"{path}: {text}" for text in said[:3]),
     )
+
+
+@contextmanager
+def _listening(path: Path) -> Iterator[list[str]]:
+    """Raise BadData where tifffile only warns that it leaves out parts of a damaged file.
+
+    Yields the list of its warnings.
+    """
+    said: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    log, ear = logging.getLogger("tifffile"), Ear()
+    propagate, log.propagate = log.propagate, False
+    log.addHandler(ear)
+    try:
+        yield said
+    finally:
+        log.removeHandler(ear)
+        log.propagate = propagate
+        if any(sign in text for text in said for sign in _SIGNS_OF_LOSS):
+            raise BadData(
+                f"{path}: truncated or damaged: its pages point to where nothing is; copy it again"
+            )
 
 
 def _name_axes(path: Path, declared: str) -> str:
@@ -357,7 +402,7 @@ def _open_zarr(path: Path) -> Source:
 
     def size_of(axis: str) -> float | None:
         factor = _MICROMETRE.get(unit.get(axis, "").lower())
-        return scale[axis] * factor if factor else None
+        return scale[axis] * factor if factor and 0 < scale[axis] < np.inf else None
 
     def read(region: Region, channel: int) -> NDArray[Any]:
         index = dict(zip("tzyx", region.slices, strict=True)) | {"c": slice(channel, channel + 1)}
@@ -373,9 +418,21 @@ def _open_zarr(path: Path) -> Source:
         channels=tuple(labels if len(labels) == count else map(str, range(count))),
         pixel_size=(size_of("z"), size_of("y"), size_of("x")),
         frame_interval=scale["t"] * _SECOND[unit["t"].lower()]
-        if unit.get("t", "").lower() in _SECOND
+        if unit.get("t", "").lower() in _SECOND and 0 < scale["t"] < np.inf
         else None,
         _read=read,
+        notes=_absent_chunks(path, array),
+    )
+
+
+def _absent_chunks(path: Path, array: Any) -> tuple[str, ...]:
+    """Note chunks without a file: by the format they are empty, but they may have been lost."""
+    absent = array.nchunks - array.nchunks_initialized
+    if not absent:
+        return ()
+    return (
+        f"{path}: {absent:,} of {array.nchunks:,} chunks have no file and are read as "
+        f"{array.fill_value}; copy the store again if it should be complete",
     )
 
 
