@@ -46,10 +46,12 @@ def correlate(first, second, centres, norm, scale=1024e6):
     first, second : ndarray, same shape
     centres : tuple of 2 floats
     norm : float
-        Square root of the product of both squared norms; 0 gives r = 0.
+        Square root of the product of both squared norms; 0 gives r = 0, and so does NaN.
     """
-    product = (first.astype(np.float64) - centres[0]) * (second.astype(np.float64) - centres[1])
+    with np.errstate(invalid="ignore"):  # infinity times nothing
+        product = (first.astype(np.float64) - centres[0]) * (second.astype(np.float64) - centres[1])
     r = product / norm if norm > 0 else np.zeros_like(product)
+    r[np.isnan(r)] = 0
     return np.clip(np.rint(scale * r + 65535 / 2), 0, 65535).astype(np.uint16)
 
 

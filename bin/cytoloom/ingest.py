@@ -36,7 +36,7 @@ def layout_of(
         raise UsageError(f"pixel size {pixel_size}: three positive numbers z, y, x are needed")
     return Layout(
         shape=selection.shape,
-        dtype=np.dtype(np.uint32) if kind in KINDS_OF_LABELS else source.dtype.newbyteorder("="),
+        dtype=np.dtype(np.uint32 if kind in KINDS_OF_LABELS else source.dtype.name),
         chunks=_four(chunks),
         shards=_four(shards),
         pixel_size=(pixel_size[0], pixel_size[1], pixel_size[2]),

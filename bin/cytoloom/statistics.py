@@ -4,7 +4,7 @@ Whoever writes an image part writes the histogram of its pixels beside it. What
 belongs to a frame or a stack (percentiles, Otsu thresholds, means) is computed from
 the histograms of all parts in that scope, so it cannot depend on how the work was
 cut. Integer images have exact histograms. Floats are rounded to 12 significant bits
-(relative error below 2**-13). NaN is left out.
+(relative error below 2**-13). NaN and infinities are left out.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class Statistics:
         values, inverse = np.unique(value, return_inverse=True)
         if not values.size:
             raise BadData(
-                "statistics: no pixel in the wanted frames (histogram of a part missing?)"
+                "statistics: no pixel with a number in the wanted frames "
+                "(an image of nothing but NaN, or the histogram of a part is missing)"
             )
         counts = np.zeros(values.size, np.int64)
         np.add.at(counts, inverse, count)
@@ -115,7 +116,9 @@ def _histogram(plane: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.int
         present = np.flatnonzero(counts)
         return present.astype(np.float64), counts[present].astype(np.int64)
     if plane.dtype.kind == "f":
-        single = plane[~np.isnan(plane)].astype(np.float32)
+        with np.errstate(over="ignore"):
+            single = plane.astype(np.float32).ravel()
+        single = single[np.isfinite(single)]
         plane = single.view(np.uint32)
         half = np.uint32(1 << (_BITS_DROPPED - 1))
         keep = np.uint32(0xFFFFFFFF << _BITS_DROPPED & 0xFFFFFFFF)
