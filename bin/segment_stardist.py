@@ -97,7 +97,6 @@ def segment_plane(model, image, origin, *, prob_thresh, nms_thresh, scale=1.0, s
     ----------
     Schmidt, U. et al. (2018). Cell detection with star-convex polygons. MICCAI, 265-273.
     """
-    from stardist.geometry import polygons_to_label
     from stardist.nms import non_maximum_suppression_sparse
 
     start = np.asarray(origin)
@@ -116,10 +115,30 @@ def segment_plane(model, image, origin, *, prob_thresh, nms_thresh, scale=1.0, s
     points, rank, distances, _ = non_maximum_suppression_sparse(
         distances, rank, points, nms_thresh=nms_thresh, verbose=False
     )
-    points = (points + start) / scale - np.asarray(origin)
-    return polygons_to_label(
-        distances, points, image.shape, prob=rank, scale_dist=(1 / scale, 1 / scale)
-    )
+    upwards = np.argsort(rank)
+    centres = (points[upwards] + start) / scale - np.asarray(origin)
+    return draw(distances[upwards] / scale, centres, image.shape)
+
+
+def draw(distances, centres, shape):
+    """Draw star-convex polygons, later ones over earlier ones.
+
+    As StarDist draws them, but each about its own centre: in coordinates of the whole image
+    the rounding of its float32 would depend on where the image begins.
+    """
+    from skimage.draw import polygon
+
+    angles = np.arange(distances.shape[1]) * (2 * np.pi / distances.shape[1])
+    directions = np.stack([np.sin(angles), np.cos(angles)])
+    labels = np.zeros(shape, np.int32)
+    for label, (distance, centre) in enumerate(zip(distances, centres, strict=True), 1):
+        whole = np.floor(centre).astype(int)
+        inset = int(np.ceil(distance.max())) + 1
+        outline = directions * distance.astype(np.float64) + (centre - whole + inset)[:, np.newaxis]
+        at = np.stack(polygon(*outline)) + (whole - inset)[:, np.newaxis]
+        at = at[:, ((at >= 0) & (at < np.array(shape)[:, np.newaxis])).all(axis=0)]
+        labels[at[0], at[1]] = label
+    return labels
 
 
 def load(folder, cores):
@@ -134,6 +153,7 @@ def load(folder, cores):
         import tensorflow as tf
         from stardist.models import StarDist2D, StarDist3D
 
+        tf.get_logger().setLevel("ERROR")
         tf.config.threading.set_intra_op_parallelism_threads(cores)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         kind = StarDist3D if config["n_dim"] == 3 else StarDist2D

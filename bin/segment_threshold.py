@@ -20,6 +20,8 @@ from cytoloom import statistics as histograms
 
 TRUNCATE = 2.5  # reach of the surroundings, in their standard deviations
 OBJECT_REACH = 64  # how far clumps are seen beyond a patch [px]
+HOLE = 32  # wider holes stay [px]
+DEEPEST = 32.0  # distances beyond are taken as equal, so that they are seen in any patch [px]
 STEPS = 256  # distances are kept in 1/256 px
 
 
@@ -114,7 +116,6 @@ def segment_frame(
     Vincent, L. and Soille, P. (1991). Watersheds in digital spaces. IEEE Trans. Pattern
     Anal. Mach. Intell. 13, 583-598.
     """
-    from scipy import ndimage
     from skimage.segmentation import watershed
 
     pixels = image.astype(np.float64)
@@ -123,7 +124,7 @@ def segment_frame(
     if local_window:
         foreground &= smooth > local_ratio * _gaussian(pixels, local_window, TRUNCATE)
     if fill_holes:
-        foreground = np.stack([ndimage.binary_fill_holes(plane) for plane in foreground])
+        foreground = np.stack([_filled(plane) for plane in foreground])
     distance = np.rint(_gaussian(_distance(foreground), 1.0, 4.0) * STEPS).astype(np.int64)
     markers = _markers(distance, foreground, int(split_depth * STEPS))
     relief = -(distance * 2**16 + _ties(image.shape, origin)).astype(np.float64)
@@ -140,13 +141,26 @@ def _gaussian(pixels, sigma, truncate):
     return ndimage.gaussian_filter(pixels, sigmas, truncate=truncate)
 
 
+def _filled(plane):
+    """Fill the holes of a plane that are at most ``HOLE`` wide and high: a rim can enclose all."""
+    from scipy import ndimage
+
+    gaps, count = ndimage.label(~plane)
+    fill = np.zeros(count + 1, bool)
+    for number, place in enumerate(ndimage.find_objects(gaps), start=1):
+        small = all(s.stop - s.start <= HOLE for s in place)
+        inside = all(s.start > 0 and s.stop < n for s, n in zip(place, plane.shape, strict=True))
+        fill[number] = small and inside
+    return plane | fill[gaps]
+
+
 def _distance(foreground):
-    """Distance to the background; the edge of the image is none. A full image is flat."""
+    """Distance to the background, at most ``DEEPEST``; the edge of the image is no background."""
     from scipy import ndimage
 
     if foreground.all():
-        return np.zeros(foreground.shape)
-    return ndimage.distance_transform_edt(foreground)
+        return np.full(foreground.shape, DEEPEST)
+    return np.minimum(ndimage.distance_transform_edt(foreground), DEEPEST)
 
 
 def _markers(distance, foreground, depth):
@@ -221,7 +235,9 @@ def main(
     max_size: Annotated[
         int, typer.Option(min=0, help="larger objects are dropped [px]; 0: none")
     ] = 0,
-    fill_holes: Annotated[bool, typer.Option(help="fill holes of objects")] = True,
+    fill_holes: Annotated[
+        bool, typer.Option(help="fill holes of objects, up to 32 px wide")
+    ] = True,
 ) -> None:
     """Segment nuclei or cells without a model: two thresholds and a watershed.
 

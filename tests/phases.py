@@ -49,6 +49,7 @@ def segment(executable, image, folder, rows=1, columns=1, *, halo=64, **options)
     from cytoloom import images
 
     folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     main = importlib.import_module(executable).main
     number = importlib.import_module("segment_number").main
     pattern, statistics = write_image(folder, image, rows, columns)

@@ -64,7 +64,7 @@ def test_object_beyond_the_parts_at_hand(tmp_path, layout):
         shutil.rmtree(tmp_path / f"p.s.a.label.{index:04d}.zarr")
     layer = images.open_layer(str(tmp_path / "p.s.a.label.*.zarr"))
     region = Region((0, 1), (0, 1), (0, 128), (0, 128))
-    with pytest.raises(BadData, match="object 5 of frame 0 .*larger"):
+    with pytest.raises(BadData, match=r"object 5 of frame 0 .*larger"):
         labels.read_whole_objects(layer, region)
     # An object that ends exactly at the edge of what is at hand cannot be told from a cut one.
     with pytest.raises(InputMissing, match="neighbouring"):

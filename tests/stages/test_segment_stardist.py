@@ -1,0 +1,161 @@
+"""StarDist: quality of the shipped model, the same labels for any cut, models and hard inputs.
+
+Runs in the environment of the stardist family, each image in one process.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import phases
+import pytest
+import segment_stardist
+from scoring import Score, score
+from skimage import io
+
+from cytoloom import models
+from cytoloom.errors import BadData, InputMissing
+
+DENSE = "20b20ab049372d18"  # 603 x 1272, 289 nuclei
+PROJECT = Path(__file__).resolve().parents[2]
+HELD_OUT = PROJECT / "assets" / "models" / "stardist_nuclei" / "held_out.txt"
+
+
+def read(shared, name):
+    folder = shared / "segmentation" / "dsb2018"
+    if not folder.is_dir():
+        pytest.skip(f"no images at {folder}")
+    return [io.imread(folder / kind / f"{name}.tif") for kind in ("images", "masks")]
+
+
+@pytest.fixture
+def segment(family_python, tmp_path):
+    """Segment frames (t, z, y, x) in the family's environment."""
+    python = family_python("stardist")
+
+    def run(image, rows=1, columns=1, **options):
+        source, target = tmp_path / "image.npy", tmp_path / "labels.npy"
+        np.save(source, image)
+        words = ["segment_stardist", source, target, rows, columns, json.dumps(options)]
+        done = subprocess.run(
+            [python, PROJECT / "tests" / "phases.py", *map(str, words)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return np.load(target)
+
+    return run
+
+
+@pytest.mark.slow
+def test_patches_give_the_whole(shared, segment):
+    image, truth = read(shared, DENSE)
+    whole = segment(image[None, None])[0, 0]
+    for tiles in (2, 4):
+        np.testing.assert_array_equal(segment(image[None, None], tiles, tiles)[0, 0], whole)
+    assert score(truth, whole).f1 > 0.9
+
+
+@pytest.mark.slow
+def test_a_scaled_image_in_patches_gives_the_whole(shared, segment):
+    image = read(shared, DENSE)[0][None, None, :400, :500]
+    whole = segment(image, scale=1.5)
+    np.testing.assert_array_equal(segment(image, 2, 2, scale=1.5), whole)
+    assert whole.max() > 30
+
+
+@pytest.mark.slow
+def test_f1_of_the_shipped_model_on_images_it_has_not_seen(shared, segment):
+    names = HELD_OUT.read_text().split()
+    total, shapes = Score(), {}
+    for name in names:
+        image, truth = read(shared, name)
+        shapes.setdefault(image.shape, []).append((image, truth))
+    for group in shapes.values():
+        found = segment(np.stack([image for image, _ in group])[:, None])
+        for (_, truth), labels in zip(group, found, strict=True):
+            total += score(truth, labels[0])
+    assert total.f1 > 0.88, total
+
+
+@pytest.mark.slow
+def test_empty_and_single_frames(segment):
+    image = np.zeros((3, 1, 50, 70), np.uint16)
+    image[1] = 900
+    labels = segment(image)
+    assert labels.shape == image.shape
+    assert not labels.any()
+
+
+def test_geometry_of_the_shipped_model():
+    folder = models.find_model("stardist_nuclei", "stardist")
+    config = json.loads((folder / "config.json").read_text())
+    assert segment_stardist.geometry(config) == segment_stardist.Geometry(2, 16, 110)
+
+
+def test_resampling_does_not_depend_on_the_piece():
+    rng = np.random.default_rng(0)
+    image = rng.random((160, 160)).astype(np.float32)
+    whole, start = segment_stardist.resample(image, 1.5, (0, 0), 16)
+    assert start.tolist() == [0, 0]
+    piece, start = segment_stardist.resample(image[64:128, 64:128], 1.5, (64, 64), 16)
+    assert not (start % 16).any()
+    y, x = start
+    expected = whole[y : y + piece.shape[0], x : x + piece.shape[1]]
+    np.testing.assert_allclose(piece, expected, rtol=1e-5)
+
+
+def test_polygons_are_drawn_alike_wherever_the_image_begins():
+    rng = np.random.default_rng(0)
+    distances = rng.uniform(3, 12, (40, 32)).astype(np.float32)
+    centres = rng.integers(0, 200, (40, 2)).astype(float)
+    whole = segment_stardist.draw(distances, centres, (200, 200))
+    piece = segment_stardist.draw(distances, centres - 50, (150, 150))
+    np.testing.assert_array_equal(piece, whole[50:, 50:])
+
+
+def test_pycytos_default_model_says_where_to_get_it():
+    with pytest.raises(InputMissing, match=r"stardist-models.*unpack it into.*models/2D_versatile"):
+        models.find_model("2D_versatile_fluo", "stardist")
+
+
+def test_unknown_models(tmp_path, monkeypatch):
+    monkeypatch.setenv("CYTOLOOM_CACHE", str(tmp_path))
+    with pytest.raises(InputMissing, match="did you mean 'stardist_nuclei'"):
+        models.find_model("stardist_nucleus", "stardist")
+    with pytest.raises(InputMissing, match="no such folder"):
+        models.find_model("some/where", "stardist")
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    assert models.find_model("mine", "stardist") == tmp_path / "models" / "mine"
+
+
+def test_a_damaged_model_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "assets" / "models" / "stardist_nuclei"
+    folder.mkdir(parents=True)
+    source = PROJECT / "assets"
+    (tmp_path / "assets" / "models.yaml").write_bytes((source / "models.yaml").read_bytes())
+    for file in ("config.json", "thresholds.json", "weights_best.h5"):
+        (folder / file).write_bytes((source / "models" / "stardist_nuclei" / file).read_bytes())
+    monkeypatch.setattr(models, "PROJECT", tmp_path)
+    assert models.find_model("stardist_nuclei", "stardist") == folder
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(BadData, match=r"config\.json: not the released file"):
+        models.find_model("stardist_nuclei", "stardist")
+
+
+def test_command_line_names_a_missing_model(tmp_path):
+    image = np.zeros((1, 1, 32, 32), np.uint8)
+    pattern, histograms = phases.write_image(tmp_path, image)
+    words = ["--image", pattern, "--statistics", histograms, "--out-label", tmp_path / "l.zarr"]
+    done = subprocess.run(
+        [sys.executable, PROJECT / "bin" / "segment_stardist.py", *map(str, words),
+         "--model_name", "2D_versatile_fluo"],
+        capture_output=True, text=True, check=False,
+        env={**os.environ, "CYTOLOOM_CACHE": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 66
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "github.com/stardist" in done.stderr
