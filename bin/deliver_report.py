@@ -133,6 +133,8 @@ def describe_making(inputs: Inputs, palette: dict[str, str]) -> dict[str, Any]:
     """Return how the run was made, for the template."""
     run, made = inputs.run, making.sum_up(inputs)
     present = set().union(*run["preflight"])
+    if all(row.get("used_tzyx") == row.get("shape_tzyx") for row in run["preflight"]):
+        present.discard("used_tzyx")
     head = [name for name in PREFLIGHT if name in present]
     head += sorted(present - set(head))
     rows = [[str(row.get(name, "")) for name in head] for row in run["preflight"]]
