@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from cytoloom.errors import BadData, CytoloomError, InputMissing
-from cytoloom.plan.model import Pipeline
+from cytoloom.ingest import check_dtype
+from cytoloom.plan.model import Pipeline, unique
 from cytoloom.regions import Shape
 from cytoloom.selection import Selection
 from cytoloom.sources import Source, expand, open_source
@@ -83,10 +84,11 @@ def find_positions(
 
     Raises
     ------
-    BadData
+    BadData, InputMissing
         All problems of all inputs, one per line.
     """
     problems: list[str] = []
+    absent = True  # nothing but missing files is wrong
     warnings: list[str] = []
     positions = []
     for name, givens in _givens(pipeline).items():
@@ -95,14 +97,16 @@ def find_positions(
             try:
                 opened.append(_open(given, pipeline, assume_shape, lenient, warnings))
             except CytoloomError as error:
+                absent &= isinstance(error, InputMissing)
                 problems.append(f"{given.where}: {error}" if given.where else str(error))
         if not problems:
             try:
                 positions.append(_calibrate(name, opened, pipeline))
             except CytoloomError as error:
+                absent = False
                 problems.append(str(error))
     if problems:
-        raise BadData("\n".join(problems))
+        raise (InputMissing if absent else BadData)("\n".join(problems))
     for position in positions:
         warnings += position.notes
     return positions, warnings
@@ -146,13 +150,24 @@ def _read_sheet(sheet: Path) -> list[tuple[str, Mapping[str, Any]]]:
         text = sheet.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise InputMissing(f"{sheet}: no such sample sheet") from error
+    except OSError as error:
+        raise BadData(f"{sheet}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise BadData(f"{sheet}: not UTF-8 text") from error
-    delimiter = "\t" if "\t" in text.split("\n", 1)[0] else ","
-    rows = list(csv.DictReader(text.splitlines(), delimiter=delimiter))
-    if not rows:
+    first = text.split("\n", 1)[0]
+    delimiter = next((d for d in "\t,;" if d in first), ",")
+    try:
+        cells = list(csv.reader(text.splitlines(), delimiter=delimiter))
+    except csv.Error as error:
+        raise BadData(f"{sheet}: not a sample sheet ({error})") from error
+    lines = [(i, [c.strip() for c in row]) for i, row in enumerate(cells, 1) if any(row)]
+    if len(lines) < 2:
         raise BadData(f"{sheet}: a sample sheet without rows")
-    return [(f"{sheet}:{number}", row) for number, row in enumerate(rows, start=2)]
+    (_, names), *rows = lines
+    for number, row in rows:
+        if any(row[len(names) :]):
+            raise BadData(f"{sheet}:{number}: more cells than the {len(names)} columns")
+    return [(f"{sheet}:{number}", dict(zip(names, row, strict=False))) for number, row in rows]
 
 
 def _from_rows(
@@ -207,8 +222,8 @@ def _row(
             value = float(cells[key])
         except (TypeError, ValueError) as error:
             raise BadData(f"{where}: {key}: {cells[key]!r} is not a number") from error
-        if not value > 0:
-            raise BadData(f"{where}: {key}: {cells[key]!r} is not above 0")
+        if not 0 < value < np.inf:
+            raise BadData(f"{where}: {key}: {cells[key]!r} is not a finite number above 0")
         return value
 
     size = number("pixel_size")
@@ -243,8 +258,7 @@ def _from_files(pipeline: Pipeline) -> dict[str, list[Given]]:
     found: dict[str, list[Given]] = {}
     for pattern in pipeline.input.files:
         for path in expand(pattern):
-            name = path.name.split(".")[0]
-            name = name if name not in found else f"{name}_{len(found) + 1}"
+            name = unique(path.name.split(".")[0], found)
             found[name] = [
                 Given(
                     c.name, str(path), source_channel=c.name if c.channel is None else c.channel,
@@ -279,6 +293,9 @@ def _open(
         warnings.append(f"{error}; its shape is assumed")
         source = _assumed(given, assume_shape or (1, 1, 1024, 1024))
     source.channel_index(given.source_channel)
+    if source.format != "assumed":
+        check_dtype(source, kind=given.kind)
+    warnings += source.notes
     ranges = {a: (s.start, s.stop, s.step) for a, s in pipeline.image_range.items()}
     return Opened(given, source, Selection.of(ranges, source.shape))
 
@@ -307,7 +324,12 @@ def _calibrate(name: str, opened: list[Opened], pipeline: Pipeline) -> PositionS
                 f"(t, z, y, x) differs from {shape} of {images[0].given.path}; "
                 "all channels of a position must have one shape"
             )
-    notes: list[str] = []
+    notes = [
+        f"position {name}: image_range.{a} stops at {pipeline.image_range[a].stop}, beyond the "
+        f"{size} that there are"
+        for a, size in zip("tzyx", images[0].source.shape, strict=True)  # type: ignore[union-attr]
+        if a in pipeline.image_range and (pipeline.image_range[a].stop or 0) > size
+    ]
     steps = images[0].selection.steps  # type: ignore[union-attr]
     spacing = pipeline.spacing or ()
     written = (None,) * (3 - len(spacing)) + tuple(spacing)
