@@ -116,7 +116,7 @@ def segment_part(
 
 def write_objects(path: Path | str, views: Sequence[View]) -> None:
     """Write the objects that a tile sees, whole or not at all."""
-    columns = {
+    columns: dict[str, list[Any]] = {
         "frame": [v.frame for v in views],
         "label": [v.label for v in views],
         "core": [json.dumps(v.core) for v in views],
@@ -153,7 +153,7 @@ def read_objects(pattern: Path | str, frames: range | None = None) -> list[View]
 def write_numbers(path: Path | str, finals: Sequence[Final]) -> None:
     """Write the final objects of a frame batch, whole or not at all."""
     boxes = [f.mask.box if f.mask else (None,) * 6 for f in finals]
-    columns = {
+    columns: dict[str, list[Any]] = {
         "frame": [f.frame for f in finals],
         "label": [f.label for f in finals],
         "core": [json.dumps(f.core) for f in finals],

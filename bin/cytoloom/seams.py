@@ -235,27 +235,26 @@ def _decide_frame(views: list[View]) -> list[Final]:
     views = sorted(views, key=lambda v: (v.first, v.core, v.label))
     pairs = _pairs(views)
     candidates = _join(views, pairs)
-    kept: dict[int, Mask] = {}
+    kept: dict[int, Mask | None] = {}  # None: the view as it is
     for index in sorted(candidates, key=lambda i: _rank(views[i], candidates[i])):
-        whole = candidates[index] or views[index].mask if pairs[index] else None
+        rivals = [kept[j] or views[j].mask for j in pairs[index] if j in kept]
+        if not rivals:
+            kept[index] = candidates[index]
+            continue
+        whole = candidates[index] or views[index].mask
         free = whole
-        for other in sorted(pairs[index]):
-            if other in kept and free is not None:
-                free = free.without(kept[other])
-        if free is None or whole is None:
-            kept[index] = views[index].mask
-        elif free.area > (1 - DOUBLE) * whole.area:
-            kept[index] = free
-    order = sorted(kept, key=lambda i: kept[i].first)
+        for rival in rivals:
+            free = free.without(rival)
+        if free.area > (1 - DOUBLE) * whole.area:
+            kept[index] = candidates[index] if free is whole else free
+
+    def first(index: int) -> tuple[int, int, int]:
+        mask = kept[index]
+        return views[index].first if mask is None else mask.first
+
     return [
-        Final(
-            views[i].frame,
-            number,
-            views[i].core,
-            views[i].label,
-            None if kept[i].area == views[i].area and kept[i].box == views[i].box else kept[i],
-        )
-        for number, i in enumerate(order, start=1)
+        Final(views[i].frame, number, views[i].core, views[i].label, kept[i])
+        for number, i in enumerate(sorted(kept, key=first), start=1)
     ]
 
 
