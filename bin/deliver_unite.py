@@ -91,6 +91,14 @@ def unite_group(group: Sequence[Named], target: Path, linker: union.Linker, extr
         union.unite_arrays([one.levels for one in group], target / str(level), str(level), linker)
 
 
+def folder_name(name: str, taken: Sequence[str]) -> str:
+    """Return ``name`` as the name of a folder, another than those in ``taken``."""
+    base = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
+    used = {other.casefold() for other in taken}
+    tries = (base if i == 1 else f"{base}_{i}" for i in count(1))
+    return next(one for one in tries if one.casefold() not in used)
+
+
 def main(
     out_store: cli.OutFile,
     image: Annotated[
@@ -134,9 +142,9 @@ def main(
         for index, group in enumerate(groups):
             target = store if index == 0 else store / f"image_{index}_{group[0].layer.dtype}"
             unite_group(group, target, linker, {"omero": omero(group, windows)})
-        names = []
+        names: list[str] = []
         for one in labels:
-            name = "".join(c if c.isalnum() or c in "-_" else "_" for c in one.name)
+            name = folder_name(one.name, names)
             names.append(name)
             source = {"image-label": {"version": "0.5", "source": {"image": "../../"}}}
             unite_group([one], store / "labels" / name, linker, source)

@@ -163,7 +163,7 @@ def read(pattern: Path | str) -> Statistics:
     parts = []
     for path in find(pattern, what="statistics"):
         try:
-            parts.append(pq.read_table(path, columns=["frame", "value", "count"]))
+            parts.append(pq.ParquetFile(path).read(columns=["frame", "value", "count"]))
         except (pa.ArrowException, OSError, KeyError) as error:
             raise BadData(f"{path}: not a histogram ({error})") from error
     table = pa.concat_tables(parts).group_by(["frame", "value"]).aggregate([("count", "sum")])

@@ -209,7 +209,7 @@ def read_table(pattern: Path | str, kind: str | Sequence[str] | None = None) -> 
 
 def _read_file(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path, partitioning=None)
+        return pq.ParquetFile(path).read()  # read_table would import pyarrow.dataset
     except (pa.ArrowException, OSError) as error:
         raise BadData(f"{path}: not a Parquet table ({error})") from error
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from cytoloom.files import digest
 from cytoloom.plan.jobs import BASE_MEMORY_MB, Command, Job, PlannedStep
 from cytoloom.plan.layers import EXTENSIONS, LayerPlan, Position, part_name, slug
 from cytoloom.plan.model import INGEST, Pipeline
@@ -114,8 +115,6 @@ def _image_jobs(
 
 
 def _table_job(place: Position, opened: Opened, channel: str, code: Code) -> Job:
-    from cytoloom.files import digest
-
     name = part_name(place.slug, INGEST, channel, "table", 0)
     place.add(
         INGEST, opened.given.channel, "table",
@@ -317,6 +316,12 @@ def _export_tables(
     )
 
 
+def _page_digest() -> str:
+    """Return a digest of the report's template, style and colours."""
+    assets = Path(__file__).resolve().parents[3] / "assets"
+    return "-".join(digest(assets / name)[:8] for name in ("report", "palette.yaml"))
+
+
 def _report(
     steps: Sequence[PlannedStep],
     delivered: dict[str, list[tuple[str, LayerPlan]]],
@@ -344,7 +349,7 @@ def _report(
         Job(
             id="report",
             command=str(command),
-            code=f"{code('deliver_report', 'core')} run {run_digest}",
+            code=f"{code('deliver_report', 'core')} page {_page_digest()} run {run_digest}",
             family="core",
             inputs=sorted({*provenance, *stores, *tables}),
             outputs=outputs,
