@@ -93,13 +93,19 @@ def missing_environment(environment) {
 def make_plan() {
     def path = params.plan ? file(params.plan) : run_planner()
     if (!path.exists()) stop(66, "no plan: ${path}")
-    def plan = new groovy.json.JsonSlurper().parseText(path.text)
+    def plan = plain(new groovy.json.JsonSlurper().parseText(path.text))
     def outdir = file(params.outdir ?: plan.outdir).toString()
     file("${outdir}/pipeline_info").mkdirs()
     path.copyTo("${outdir}/pipeline_info/plan.json")
     // With --from, files of an earlier run join the stream.
     def given = (plan.given ?: []).collect { one -> java.nio.file.Path.of(one.path) }
     return [steps: plan.steps, given: given, outdir: outdir]
+}
+
+/** The same with ordinary maps: those of JsonSlurper fill on first use, which two threads break. */
+def plain(value) {
+    if (value instanceof Map) return value.collectEntries { name, one -> [name, plain(one)] }
+    return value instanceof List ? value.collect { one -> plain(one) } : value
 }
 
 def run_planner() {
