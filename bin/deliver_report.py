@@ -204,13 +204,23 @@ def build(inputs: Inputs, summary: dict[str, Any]) -> str:
     )
 
 
+def write_provenance(records: list[Path], target: Path) -> None:
+    """Join the provenance of all tasks: one JSON object per line, with the name of its output."""
+    with writing(target) as path, open(path, "w", encoding="utf-8") as lines:
+        for record in records:
+            output = record.name.removesuffix(".provenance.json")
+            content = {"output": output, **json.loads(record.read_text(encoding="utf-8"))}
+            lines.write(json.dumps(content, ensure_ascii=False) + "\n")
+
+
 def main(
     run: Annotated[Path, typer.Option(help="description of the run, made by the plan (JSON)")],
     inputs: Annotated[Path, typer.Option(help="folder of stores, tables and provenance")],
     out_report: cli.OutFile,
     out_summary: cli.OutFile,
+    out_provenance: cli.OutFile = None,  # type: ignore[assignment]
 ) -> None:
-    """Write the report and the main numbers of a run.
+    """Write the report and the main numbers of a run, and the provenance of all tasks.
 
     The page holds pictures, charts, the plan, parameters, timings and versions, and needs
     nothing from outside. The numbers are whole: cells (detections), tracks, contacts,
@@ -220,6 +230,8 @@ def main(
     summary = counting.summarise(found)
     with writing(out_summary) as path:
         path.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    if out_provenance:
+        write_provenance(found.provenance, out_provenance)
     text = build(found, summary)
     with writing(out_report) as path:
         path.write_text(text, encoding="utf-8")

@@ -342,8 +342,8 @@ def _report(
     ]
     command = Command("deliver_report").option("run", str(run_file))
     command.option("inputs", "in").output("report", "report.html")
-    command.output("summary", "summary.json")
-    outputs = ["report.html", "summary.json"]
+    command.output("summary", "summary.json").output("provenance", "provenance.jsonl")
+    outputs = ["report.html", "summary.json", "provenance.jsonl"]
     report.add(
         "core",
         Job(
@@ -353,6 +353,6 @@ def _report(
             family="core",
             inputs=sorted({*provenance, *stores, *tables}),
             outputs=outputs,
-            publish={name: name for name in outputs},
+            publish={n: f"pipeline_info/{n}" if n.endswith("jsonl") else n for n in outputs},
         ),
     )
