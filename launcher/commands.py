@@ -113,7 +113,8 @@ def run(words: list[str]) -> int:
         return 0
     line = read_run(words)
     if "pipeline" not in line.values:
-        raise Failure("no pipeline given: add --pipeline FILE.yaml (run --help)", USAGE)
+        given = next((word for word in line.words if word.endswith((".yaml", ".yml"))), "FILE.yaml")
+        raise Failure(f"no pipeline given: add --pipeline {given} (run --help)", USAGE)
     if line.dry_run:
         return plan(["--dry_run", *plan_words(line)], capture=False).returncode
     prepared = prepare_run(line)

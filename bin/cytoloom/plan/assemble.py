@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +93,8 @@ def make_plan(
     )
     pipeline = load_pipeline(path, overrides)
     asked = load_resources(resources, pipeline) if resources else Resources()
+    if not lenient:
+        _check_output_folder(pipeline.output_dir)
     sources, warnings = find_positions(pipeline, assume_shape=assume_shape, lenient=lenient)
     positions = _positions(pipeline, asked, sources)
     plan = Plan(
@@ -162,6 +165,17 @@ def _model(
             raise type(error)(where) from error
         warnings.append(where)
         return {argument: name}, ""
+
+
+def _check_output_folder(folder: Path) -> None:
+    """Raise BadData unless files can be written in a folder, which is made if it is not there."""
+    remedy = "give another folder with --outdir"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadData(f"output folder {folder}: {error.strerror}; {remedy}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise BadData(f"output folder {folder}: no right to write; {remedy}")
 
 
 def _positions(
