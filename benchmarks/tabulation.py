@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "bin"))
 import numpy as np
 from skimage.measure import regionprops_table
 
-from cytoloom import images, measure
+from cytoloom import images, layouts, measure
 from cytoloom.regions import Region
 
 BIN = Path(__file__).parents[1] / "bin"
@@ -142,7 +142,7 @@ def time_tasks(labels, image, frames=20):
     with tempfile.TemporaryDirectory() as folder:
         for count in (1, frames):
             shape = (count, 1, *labels.shape)
-            layout = images.Layout(
+            layout = layouts.Layout(
                 shape=shape, dtype=image.dtype, chunks=(1, 1, 1024, 1024),
                 shards=(1, 1, *(-(-n // 1024) * 1024 for n in labels.shape)),
                 pixel_size=(1.0, 0.5, 0.5), frame_interval=None, position="p", channel="a",

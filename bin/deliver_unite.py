@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cytoloom import cli, images, union
+from cytoloom import cli, images, layouts, union
 from cytoloom import statistics as histograms
 from cytoloom.errors import UsageError
 from cytoloom.files import find, writing
@@ -85,7 +85,7 @@ def unite_group(group: Sequence[Named], target: Path, linker: union.Linker, extr
     """Write one multiscale image from the layers of a group."""
     layout = group[0].layer.layout
     shapes = level_shapes(layout.shape) if group[0].levels else [layout.shape]
-    ome = images.ome_attributes(layout, scales=scales(shapes), name=group[0].name)
+    ome = layouts.ome_attributes(layout, scales=scales(shapes), name=group[0].name)
     union.write_group(target, {"ome": ome | extra})
     union.unite_arrays([one.parts for one in group], target / "0", "0", linker)
     for level in range(1, len(shapes)):

@@ -7,6 +7,7 @@ import numpy as np
 import typer
 
 from cytoloom import cli, images, ingest, statistics
+from cytoloom.layouts import KINDS_OF_LABELS
 from cytoloom.regions import Region
 from cytoloom.selection import Selection
 from cytoloom.sources import open_source
@@ -51,7 +52,7 @@ def main(
         data = np.zeros(box.shape, layout.dtype)
     else:
         data = ingest.read_selected(opened, selection, box, opened.channel_index(source_channel))
-    if kind in images.KINDS_OF_LABELS:
+    if kind in KINDS_OF_LABELS:
         images.check_labels(data, what=source)
     images.write_part(out_image, data, region=box, like=layout, kind=kind, dtype=layout.dtype)
     if out_statistics:

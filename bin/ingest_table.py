@@ -34,8 +34,6 @@ def to_cells(frame, *, position, channel, pixel_size, source):
     BadData
         If a needed column is missing or does not hold numbers.
     """
-    import pandas as pd
-
     renamed = {
         old: new
         for old, new in tables.PYCYTO_COLUMNS.items()

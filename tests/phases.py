@@ -22,13 +22,13 @@ def even_shard(length, count, chunk):
 
 def write_image(folder, image, rows=1, columns=1, chunk=64):
     """Write an image (t, z, y, x) in patches with its histograms; return layout and patterns."""
-    from cytoloom import images, statistics
+    from cytoloom import images, layouts, statistics
     from cytoloom.regions import cut
 
     _, z, y, x = image.shape
     shard = (1, z, even_shard(y, rows, chunk), even_shard(x, columns, chunk))
     chunks = (1, z, chunk if rows > 1 else shard[2], chunk if columns > 1 else shard[3])
-    layout = images.Layout(
+    layout = layouts.Layout(
         image.shape, image.dtype, chunks, shard, (1.0, 1.0, 1.0), None, "p", "a", "image"
     )
     for index, region in enumerate(cut(image.shape, (image.shape[0], *shard[1:]))):

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cytoloom.images import Layout
+from cytoloom.layouts import Layout
 from cytoloom.plan.layers import Grid
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytoloom.errors import BadData, UsageError
-from cytoloom.images import KINDS_OF_LABELS, Layout
+from cytoloom.layouts import KINDS_OF_LABELS, Layout
 from cytoloom.regions import Region, Shape
 from cytoloom.selection import Selection
 from cytoloom.sources import Source

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytoloom.files import writing
-from cytoloom.images import KINDS_OF_LABELS, Layer, array_options
+from cytoloom.images import Layer
+from cytoloom.layouts import KINDS_OF_LABELS, array_options
 from cytoloom.regions import Region, Shape
 
 LARGEST_TOP = 512

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from scipy.spatial.distance import cdist
 
-from cytoloom import images, networks, statistics, tables
+from cytoloom import images, layouts, networks, statistics, tables
 from cytoloom.regions import Region
 from cytoloom.schemas import SCHEMAS
 
@@ -61,7 +61,7 @@ def table_of(labels, channel, *, tracked):
 
 
 def store(folder, name, data, channel, kind):
-    layout = images.Layout(
+    layout = layouts.Layout(
         shape=data.shape, dtype=data.dtype, chunks=(1, *data.shape[1:]),
         shards=(1, *data.shape[1:]), pixel_size=PIXEL, frame_interval=60.0, position="p1",
         channel=channel, kind=kind,

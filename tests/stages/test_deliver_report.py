@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cytoloom import images, networks, tables
+from cytoloom import images, layouts, networks, tables
 from cytoloom.errors import BadData, InputMissing
 from cytoloom.regions import Region
 from cytoloom.report import charts, counting, diagram, graphs, inputs, making, pictures, stores
@@ -103,10 +103,10 @@ def fill(frame, kind, position="p1", channel="C"):
 def add_store(folder, work, position="p1", labels=None, planes=1):
     labels = labels or movie(planes)
     shape = (FRAMES, planes, SIDE, SIDE)
-    chunks, shards = images.default_layout(shape)
+    chunks, shards = layouts.default_layout(shape)
     globs = {"image": [], "label": []}
     for channel, outlines in labels.items():
-        layout = images.Layout(shape, np.dtype("u2"), chunks, shards, (1.0, PIXEL, PIXEL), 60.0,
+        layout = layouts.Layout(shape, np.dtype("u2"), chunks, shards, (1.0, PIXEL, PIXEL), 60.0,
                                position, channel)  # fmt: skip
         for kind in ("image", "label"):
             path = work / f"{position}.ingest.{channel}.{kind}.0000.zarr"
@@ -311,9 +311,9 @@ def test_one_frame(tmp_path, folder):
     run["positions"][0]["shape"][0] = 1
     one = {c: a[:1] for c, a in movie().items()}
     shape = (1, 1, SIDE, SIDE)
-    chunks, shards = images.default_layout(shape)
+    chunks, shards = layouts.default_layout(shape)
     for c, a in one.items():
-        layout = images.Layout(
+        layout = layouts.Layout(
             shape, np.dtype("u4"), chunks, shards, (1.0, 1.0, 1.0), None, "p1", c
         )
         path = tmp_path / f"p1.ingest.{c}.label.0000.zarr"

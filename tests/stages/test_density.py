@@ -7,7 +7,7 @@ import pytest
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.neighbors import KernelDensity
 
-from cytoloom import images, statistics, tables
+from cytoloom import images, layouts, statistics, tables
 from cytoloom.errors import UsageError
 from cytoloom.regions import Region
 
@@ -62,7 +62,7 @@ def test_downscaled_density_is_near_and_exact_on_its_grid():
 
 def layer(folder, frames=3):
     shape = (frames, 1, 30, 40)
-    layout = images.Layout(
+    layout = layouts.Layout(
         shape=shape, dtype=np.dtype("u2"), chunks=(1, 1, 30, 40), shards=(1, 1, 30, 40),
         pixel_size=PIXEL, frame_interval=60.0, position="p1", channel="TCell",
     )  # fmt: skip

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage import morphology, segmentation
 
-from cytoloom import images
+from cytoloom import images, layouts
 from cytoloom.errors import UsageError
 from cytoloom.regions import cut
 
@@ -108,7 +108,7 @@ def test_nothing_and_one_object_everywhere():
 )
 def test_patches_give_the_whole(tmp_path, options):
     data = np.stack([blobs((1, 256, 192), 60, seed) for seed in (1, 2)])
-    layout = images.Layout(
+    layout = layouts.Layout(
         data.shape, np.dtype(np.uint32), (1, 1, 64, 64), (1, 1, 64, 64), (1.0, 1.0, 1.0), None,
         "p", "a", "label",
     )  # fmt: skip

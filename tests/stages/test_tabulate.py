@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from skimage.measure import regionprops_table
 
-from cytoloom import images, tables
+from cytoloom import images, layouts, tables
 from cytoloom.errors import BadData
 from cytoloom.regions import cut
 from cytoloom.schemas import KEYS, SCHEMAS
@@ -27,7 +27,7 @@ PIXEL = (2.0, 0.5, 0.5)
 
 def store(folder, data, kind, *, shards=None, channel="TCell", pixel_size=PIXEL, position="p1"):
     """Write ``data`` of axes tzyx as a layer of one part per shard; return its glob."""
-    layout = images.Layout(
+    layout = layouts.Layout(
         shape=data.shape, dtype=data.dtype, chunks=shards or data.shape,
         shards=shards or data.shape, pixel_size=pixel_size, frame_interval=60.0,
         position=position, channel=channel, kind=kind,

@@ -13,7 +13,7 @@ import pytest
 import track_relabel
 from cells_table import cells, tracked
 
-from cytoloom import images, tables, tracks
+from cytoloom import images, layouts, tables, tracks
 from cytoloom.errors import BadData, UsageError
 from cytoloom.exchange import ctc, geff, napari, trackmate_xml
 from cytoloom.regions import Region
@@ -127,7 +127,7 @@ def lineage(tmp_path):
     data = np.zeros((4, 1, 24, 24), dtype=np.uint32)
     for frame, label, y, x in points:
         data[frame, 0, y : y + 2, x : x + 2] = label
-    like = images.Layout(
+    like = layouts.Layout(
         shape=data.shape,
         dtype=data.dtype,
         chunks=(1, 1, 24, 24),

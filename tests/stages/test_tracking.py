@@ -15,7 +15,7 @@ import track_relabel
 import track_trackpy
 from cells_table import cells, tracked
 
-from cytoloom import images, tables
+from cytoloom import images, layouts, tables
 from cytoloom.errors import BadData
 from cytoloom.regions import Region
 
@@ -267,7 +267,7 @@ def test_bad_data_is_one_line_and_exit_65(tmp_path):
 
 
 def layout(shape, shards):
-    return images.Layout(
+    return layouts.Layout(
         shape=shape,
         dtype=np.dtype(np.uint32),
         chunks=shards,

@@ -14,7 +14,7 @@ from analyse_triangulation import Method
 from scipy.spatial import Delaunay
 from scipy.spatial.distance import cdist
 
-from cytoloom import images, networks, statistics, tables
+from cytoloom import images, layouts, networks, statistics, tables
 from cytoloom.regions import Region
 from cytoloom.schemas import SCHEMAS
 
@@ -55,7 +55,7 @@ def scene(tmp_path):
         table = cells(planes) if table is None else table
         tables.write_table(tmp_path / "cells.parquet", table, "cells")
         shape = (len(COUNTS), planes, SIZE, SIZE)
-        layout = images.Layout(
+        layout = layouts.Layout(
             shape=shape, dtype=np.dtype(np.uint16), chunks=(1, *shape[1:]),
             shards=(1, *shape[1:]), pixel_size=PIXEL, frame_interval=None, position="p1",
             channel="T",

@@ -22,7 +22,7 @@ import zarr
 from scipy import ndimage
 from workflows.nextflow import nextflow
 
-from cytoloom import images
+from cytoloom import images, layouts
 from cytoloom.regions import Region
 
 EXECUTABLE = '''\
@@ -235,7 +235,7 @@ def test_a_wrong_argument_is_named(copy, run_folder):
 @pytest.mark.slow
 def test_alone_and_tiled_it_equals_scipy(copy, tmp_path):
     data = movie()
-    layout = images.Layout(
+    layout = layouts.Layout(
         shape=SHAPE, dtype=data.dtype, chunks=(1, 1, 64, 64), shards=(2, 1, 64, 64),
         pixel_size=(1.0, 0.5, 0.5), frame_interval=60.0, position="p1", channel="TCell",
         kind="image",

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import DTYPES, arrays, grids, layout_of
 
-from cytoloom import images, union
+from cytoloom import images, layouts, union
 from cytoloom.errors import BadData, InputMissing, UsageError
 from cytoloom.plan.layers import Grid
 from cytoloom.regions import Region
@@ -41,7 +41,7 @@ def test_any_tiling_united_equals_the_whole(tmp_path_factory, made, dtype, draw)
     np.testing.assert_array_equal(layer.read(), data)
     target = folder / "united.zarr"
     parts = [part.path for part in layer.parts]
-    union.write_group(target, {"ome": images.ome_attributes(layer.layout)})
+    union.write_group(target, {"ome": layouts.ome_attributes(layer.layout)})
     linker = union.Linker()
     union.unite_arrays([parts, parts], target / "0", "0", linker)
     found = zarr.open_array(target / "0", mode="r")[:]
@@ -238,7 +238,7 @@ def test_layouts_keep_their_promises(made):
     grid, batch = made
     for chunk, shard in zip(grid.chunks, grid.shards, strict=True):
         assert shard % chunk == 0
-    assert np.prod(grid.shards) * 4 <= images.SHARD_BYTES
+    assert np.prod(grid.shards) * 4 <= layouts.SHARD_BYTES
     for region in [*grid.tiles(batch), *grid.frames(batch)]:
         layout_of(grid).check_region(region)
         if grid.patched:

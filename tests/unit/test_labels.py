@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cytoloom import images, labels
+from cytoloom import images, labels, layouts
 from cytoloom.errors import BadData, InputMissing
 from cytoloom.regions import Region, cut
 
@@ -12,7 +12,7 @@ SHAPE = (2, 1, 256, 384)
 
 @pytest.fixture
 def layout():
-    return images.Layout(
+    return layouts.Layout(
         shape=SHAPE,
         dtype=np.dtype(np.uint32),
         chunks=(1, 1, 64, 64),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from cytoloom.images import default_layout
+from cytoloom.layouts import default_layout
 from cytoloom.regions import Region, Shape, cut
 
 EXTENSIONS = {
