@@ -212,7 +212,7 @@ killed          bool    -        the effector is a killer of the target
 """,
     "survival": """
 position        text    -        position
-group           text    -        all; contacted (from first contact on) or not contacted (until then)
+group           text    -        all; contacted (from the first contact), not contacted (until then)
 time_frames     float   frame    time
 time_s          float?  s        time
 survival        float   -        probability to live beyond this time (Kaplan-Meier)

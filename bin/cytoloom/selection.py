@@ -24,7 +24,7 @@ class Selection:
 
     @classmethod
     def of(cls, image_range: Mapping[str, Sequence[int | None]], shape: Shape) -> Selection:
-        """Make a selection of a source of ``shape`` (T, Z, Y, X) from ``axis: [start, stop, step]``.
+        """Select from a source of ``shape`` (T, Z, Y, X) by ``axis: [start, stop, step]``.
 
         Raises
         ------
@@ -68,7 +68,7 @@ class Selection:
         return (t, z, y, x)
 
     def source_region(self, region: Region) -> tuple[Region, tuple[slice, slice, slice, slice]]:
-        """Return the box to read from the source, and the steps to take in it, for a layer region."""
+        """Return the box to read from the source, and the steps in it, for a layer region."""
         spans, steps = [], []
         for (start, stop), chosen in zip(region.spans, self.ranges, strict=True):
             taken = chosen[start:stop]

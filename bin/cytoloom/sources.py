@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cytoloom.calibration import MICROMETRE, SECOND, tiff_calibration, tiff_channels
 from cytoloom.errors import BadData, InputMissing
 from cytoloom.regions import Region, Shape
 
@@ -29,16 +30,6 @@ _SIGNS_OF_LOSS = (
     "invalid page offset", "circular reference", "corrupted", "invalid value offset",
     "missing data offset",
 )  # fmt: skip
-_MICROMETRE = {
-    "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0,
-    "micrometre": 1.0, "\\u00b5m": 1.0, "nm": 1e-3, "nanometer": 1e-3, "mm": 1e3,
-    "millimeter": 1e3, "cm": 1e4, "centimeter": 1e4, "inch": 25400.0, "m": 1e6, "meter": 1e6,
-    "angstrom": 1e-4,
-}  # fmt: skip
-_SECOND = {
-    "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "millisecond": 1e-3,
-    "min": 60.0, "minute": 60.0, "minutes": 60.0, "h": 3600.0, "hour": 3600.0,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -227,8 +218,8 @@ def _open_tiff(path: Path, axes: str | None) -> Source:
                 )
             _check_complete(path, tiff)
             sizes = dict(zip(_name_axes(path, declared), series.shape, strict=True))
-            pixel_size, interval = _tiff_calibration(tiff)
-            names = _tiff_channels(tiff)
+            pixel_size, interval = tiff_calibration(tiff)
+            names = tiff_channels(tiff)
             dtype = np.dtype(series.dtype)
     except BadData:
         raise
@@ -246,8 +237,8 @@ def _open_tiff(path: Path, axes: str | None) -> Source:
         with tifffile.imread(path, aszarr=True, series=0, level=0) as store:
             array = zarr.open_array(store, mode="r")
             samples = sizes.get("S", 1)
-            index = {"T": region.slices[0], "Z": region.slices[1], "Y": region.slices[2],
-                     "X": region.slices[3], "C": channel // samples, "S": channel % samples}  # fmt: skip
+            index: dict[str, Any] = dict(zip("TZYX", region.slices, strict=True))
+            index |= {"C": channel // samples, "S": channel % samples}
             data = np.asarray(array[tuple(index[a] for a in order)])
         kept = [a for a in order if a in "TZYX"]
         data = data.transpose([kept.index(a) for a in "TZYX" if a in kept])
@@ -320,62 +311,6 @@ def _check_complete(path: Path, tiff: Any) -> None:
             )
 
 
-def _tiff_channels(tiff: Any) -> list[str]:
-    if tiff.is_ome and tiff.ome_metadata:
-        from xml.etree import ElementTree as ET
-
-        root = ET.fromstring(tiff.ome_metadata)
-        pixels = root.find(".//{*}Pixels")
-        found = [] if pixels is None else pixels.findall("{*}Channel")
-        return [c.get("Name") or str(i) for i, c in enumerate(found)]
-    labels = (tiff.imagej_metadata or {}).get("Labels") if tiff.is_imagej else None
-    return [str(x) for x in labels] if labels else []
-
-
-def _tiff_calibration(
-    tiff: Any,
-) -> tuple[tuple[float | None, float | None, float | None], float | None]:
-    if tiff.is_ome and tiff.ome_metadata:
-        return _ome_calibration(tiff.ome_metadata)
-    page = tiff.pages[0]
-    imagej = tiff.imagej_metadata or {} if tiff.is_imagej else {}
-    unit = str(imagej.get("unit", "")).lower()
-    factor = _MICROMETRE.get(unit)
-    if factor is None and not imagej:
-        factor = {2: 25400.0, 3: 10000.0}.get(page.tags.valueof("ResolutionUnit", 1))
-        if factor == 25400.0:
-            factor = None  # dots per inch for printing, not a measured pixel size
-    y, x = (_pixel(page.tags.valueof(name), factor) for name in ("YResolution", "XResolution"))
-    z = imagej.get("spacing")
-    interval = imagej.get("finterval") or None
-    return (float(z) * factor if z and factor else None, y, x), interval and float(interval)
-
-
-def _pixel(resolution: Any, factor: float | None) -> float | None:
-    if not resolution or factor is None:
-        return None
-    numerator, denominator = resolution
-    return factor * denominator / numerator if numerator and denominator else None
-
-
-def _ome_calibration(
-    text: str,
-) -> tuple[tuple[float | None, float | None, float | None], float | None]:
-    from xml.etree import ElementTree as ET
-
-    pixels = ET.fromstring(text).find(".//{*}Pixels")
-    if pixels is None:
-        return (None, None, None), None
-
-    def value(name: str, units: dict[str, float], default: str) -> float | None:
-        number = pixels.get(name)
-        factor = units.get(pixels.get(f"{name}Unit", default).lower())
-        return float(number) * factor if number and factor and float(number) > 0 else None
-
-    z, y, x = (value(f"PhysicalSize{a}", _MICROMETRE, "µm") for a in "ZYX")
-    return (z, y, x), value("TimeIncrement", _SECOND, "s")
-
-
 def _open_zarr(path: Path) -> Source:
     import zarr
 
@@ -401,7 +336,7 @@ def _open_zarr(path: Path) -> Source:
     ]
 
     def size_of(axis: str) -> float | None:
-        factor = _MICROMETRE.get(unit.get(axis, "").lower())
+        factor = MICROMETRE.get(unit.get(axis, "").lower())
         return scale[axis] * factor if factor and 0 < scale[axis] < np.inf else None
 
     def read(region: Region, channel: int) -> NDArray[Any]:
@@ -417,8 +352,8 @@ def _open_zarr(path: Path) -> Source:
         dtype=np.dtype(array.dtype),
         channels=tuple(labels if len(labels) == count else map(str, range(count))),
         pixel_size=(size_of("z"), size_of("y"), size_of("x")),
-        frame_interval=scale["t"] * _SECOND[unit["t"].lower()]
-        if unit.get("t", "").lower() in _SECOND and 0 < scale["t"] < np.inf
+        frame_interval=scale["t"] * SECOND[unit["t"].lower()]
+        if unit.get("t", "").lower() in SECOND and 0 < scale["t"] < np.inf
         else None,
         _read=read,
         notes=_absent_chunks(path, array),
@@ -430,10 +365,11 @@ def _absent_chunks(path: Path, array: Any) -> tuple[str, ...]:
     absent = array.nchunks - array.nchunks_initialized
     if not absent:
         return ()
-    return (
+    note = (
         f"{path}: {absent:,} of {array.nchunks:,} chunks have no file and are read as "
-        f"{array.fill_value}; copy the store again if it should be complete",
+        f"{array.fill_value}; copy the store again if it should be complete"
     )
+    return (note,)
 
 
 def _zarr_scale(multiscale: dict[str, Any], dataset: dict[str, Any], n: int) -> list[float]:

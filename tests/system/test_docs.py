@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from cytoloom.plan import entries, grammar, resources
+from cytoloom.plan.given import SHEET_COLUMNS
 from cytoloom.plan.grammar import load_pipeline
 from cytoloom.plan.model import Overrides
 from cytoloom.plan.nodes import parse
-from cytoloom.plan.positions import SHEET_COLUMNS
 from cytoloom.plan.problems import Problems
 from cytoloom.plan.registry import STAGES
 from launcher import PROJECT, commands, options
