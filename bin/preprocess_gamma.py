@@ -8,6 +8,7 @@ import typer
 
 from cytoloom import cli, images
 from cytoloom import statistics as histograms
+from cytoloom.pixels import rounded
 from cytoloom.regions import Region
 
 
@@ -27,10 +28,7 @@ def correct_gamma(image, maximum, gamma=1.0, gain=1.0):
     if maximum <= 0:
         return image.copy()
     scaled = gain * np.power(np.clip(image / maximum, 0, None), gamma) * maximum
-    if image.dtype.kind in "ui":
-        limits = np.iinfo(image.dtype)
-        scaled = np.clip(np.rint(scaled), limits.min, limits.max)
-    return scaled.astype(image.dtype)
+    return rounded(scaled, image.dtype)
 
 
 def main(

@@ -9,6 +9,7 @@ import typer
 from cytoloom import cli, images
 from cytoloom import statistics as histograms
 from cytoloom.errors import BadData, UsageError
+from cytoloom.pixels import rounded
 from cytoloom.regions import Region
 
 
@@ -30,11 +31,7 @@ def merge(images_, weights):
     total = np.zeros(images_[0].shape, np.float64)
     for image, weight in zip(images_, weights, strict=True):
         total += image * weight
-    dtype = images_[0].dtype
-    if dtype.kind in "ui":
-        limits = np.iinfo(dtype)
-        total = np.clip(np.rint(total), limits.min, limits.max)
-    return total.astype(dtype)
+    return rounded(total, images_[0].dtype)
 
 
 def main(

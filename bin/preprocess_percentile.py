@@ -9,6 +9,7 @@ import typer
 from cytoloom import cli, images
 from cytoloom import statistics as histograms
 from cytoloom.errors import UsageError
+from cytoloom.pixels import limits
 from cytoloom.regions import Region
 
 
@@ -27,7 +28,7 @@ def rescale(image, low, high):
     ndarray, same shape and dtype
         All zeros where ``low`` equals ``high``.
     """
-    full = np.iinfo(image.dtype).max if image.dtype.kind in "ui" else 1.0
+    full = limits(image.dtype)[1] if image.dtype.kind in "ui" else 1.0
     if high <= low:
         return np.zeros_like(image)
     scaled = (image.astype(np.float64) - low) * (full / (high - low))
