@@ -78,7 +78,7 @@ def test_f1_of_the_shipped_model_on_images_it_has_not_seen(shared, segment):
         found = segment(np.stack([image for image, _ in group])[:, None])
         for (_, truth), labels in zip(group, found, strict=True):
             total += score(truth, labels[0])
-    assert total.f1 > 0.88, total
+    assert total.f1 > 0.9, total
 
 
 @pytest.mark.slow
