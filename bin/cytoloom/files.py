@@ -33,7 +33,7 @@ def writing(target: Path | str) -> Iterator[Path]:
             with open(temporary, "rb") as written:
                 os.fsync(written.fileno())
         if target.is_dir() and not target.is_symlink():
-            shutil.rmtree(target)
+            target.rename(holder / "earlier")  # a removal in place could be cut short
         os.replace(temporary, target)
     finally:
         shutil.rmtree(holder, ignore_errors=True)

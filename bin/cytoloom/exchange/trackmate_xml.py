@@ -113,6 +113,9 @@ def write(
         xml.end("TrackMate")
 
 
+DEFAULT_RADIUS = 2.5  # px, as pyCyto hands to TrackMate
+
+
 def _spots(nodes: pd.DataFrame, table: pd.DataFrame, scene: Scene) -> dict[str, list[Any]]:
     frame = nodes["frame"].astype(int).tolist()
     columns: dict[str, list[Any]] = {
@@ -134,7 +137,10 @@ def _spots(nodes: pd.DataFrame, table: pd.DataFrame, scene: Scene) -> dict[str, 
     for feature, column in sources.items():
         needed = feature.startswith("POSITION") or feature == "RADIUS"
         if needed or (column in nodes.columns and nodes[column].notna().any()):
-            columns[feature] = nodes[column].astype(float).tolist()
+            values = nodes[column].astype(float)
+            if feature == "RADIUS":  # a table of the user's may have none
+                values = values.fillna(DEFAULT_RADIUS * scene.pixel_size[2])
+            columns[feature] = values.tolist()
     channels = list(dict.fromkeys(table["channel"])) if "channel" in table.columns else []
     for number, channel in enumerate(channels, start=1):
         rows = table[table["channel"] == channel]
