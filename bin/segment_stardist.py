@@ -21,6 +21,7 @@ import typer
 from cytoloom import cli, models, provenance, seam_files
 from cytoloom import statistics as histograms
 from cytoloom.errors import BadData
+from cytoloom.pixels import numbers
 
 OBJECT_REACH = 32  # beyond the network's reach: candidates that compete for an object [px]
 BLOCK = 1536  # edge of what the network sees at once, which bounds memory [px]
@@ -244,6 +245,7 @@ def main(
             )
         if high <= low:
             return np.zeros(stack.shape, np.int32)
+        stack = numbers(stack, low, high)
         pixels = ((stack - np.float64(low)) / (high - low)).astype(np.float32)
         if shape.dimensions == 3:
             return model.predict_instances(

@@ -17,6 +17,7 @@ import typer
 
 from cytoloom import cli, seam_files
 from cytoloom import statistics as histograms
+from cytoloom.pixels import numbers
 
 TRUNCATE = 2.5  # reach of the surroundings, in their standard deviations
 OBJECT_REACH = 64  # how far clumps are seen beyond a patch [px]
@@ -252,7 +253,7 @@ def main(
         if values.size < 2 and threshold is None:
             return np.zeros(plane.shape, np.uint32)
         return segment_frame(
-            plane,
+            numbers(plane, values[0], values[-1]),
             level * factor,
             origin=origin,
             smoothing=smoothing,

@@ -1,4 +1,4 @@
-"""The range of a type of pixel, for results that are computed as float64 and cast back.
+"""What every method must know of pixels: the range of their type, and those without a number.
 
 The largest 64-bit integers have no float64 of their own: the next one is beyond the type,
 and casting it gives anything.
@@ -24,3 +24,13 @@ def rounded(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
     if dtype.kind in "ui":
         values = np.clip(np.rint(values), *limits(dtype))
     return values.astype(dtype)
+
+
+def numbers(image: NDArray[Any], low: float, high: float) -> NDArray[Any]:
+    """Return an image without NaN and infinities: filters would carry them to other pixels.
+
+    NaN and -inf become ``low``, inf becomes ``high``: the same values in every piece of a frame.
+    """
+    if image.dtype.kind != "f":
+        return image
+    return np.nan_to_num(image, nan=low, posinf=high, neginf=low)

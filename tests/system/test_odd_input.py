@@ -382,6 +382,32 @@ def test_pixels_without_a_number_stay_what_they_are(tmp_path, value):
     assert np.isnan(normal[0, 0, 0, 0]) == np.isnan(value)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["background", "cell"])
+def test_one_pixel_without_a_number_costs_no_cell(tmp_path, value, where):
+    image = cells(dtype=np.float32)
+    reference = done(tmp_path / "1", {"A": write_in(tmp_path / "1", image)}, **MEASURE_AND_SEGMENT)
+    place = (0, 60, 5) if where == "background" else (0, 15, 15)
+    image[place] = value
+    write_in(tmp_path / "2", image)
+    for patches in ([1, 1], [2, 2]):
+        keys = {"patching": {"patch_count": patches}, **MEASURE_AND_SEGMENT}
+        run = done(tmp_path / "2", {"A": "a.tif"}, **keys)
+        first, second = (r.image("Seg", "A", "label")[:, 0] for r in (reference, run))
+        np.testing.assert_array_equal(first[1:], second[1:])
+        assert first[0].max() == second[0].max() == 3
+        assert np.count_nonzero((first[0] > 0) != (second[0] > 0)) < 20
+        table = run.table("LabelToSparse", "A", "cells")
+        broken = table.intensity_mean.isna() | np.isinf(table.intensity_mean)
+        assert broken.sum() == (where == "cell")
+
+
+def write_in(folder, image):
+    folder.mkdir()
+    write(folder / "a.tif", image)
+    return "a.tif"
+
+
 # ---- volumes
 
 
