@@ -86,6 +86,8 @@ def main(
     kept = cells[chosen]
     kept.attrs = cells.attrs
     cli.log.info("%d of %d rows kept", len(kept), len(cells))
+    if empty := int(cells[tables.column_name(column, list(cells))].isna().sum()):
+        cli.log.warning("%d rows have no value in %s and are left out", empty, column)
     tables.write_table(out_table, kept, cells.attrs["kind"], units=tables.units(table))
 
 

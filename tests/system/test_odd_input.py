@@ -288,6 +288,22 @@ def test_tables_of_the_user(tmp_path, case):
     assert table.solidity.isna().all(), "what was not measured is empty"
 
 
+def test_a_table_is_taken_as_it_is(tmp_path):
+    write(tmp_path / "a.tif", IMAGE)
+    (tmp_path / "t.csv").write_text("frame,label,y,x,score\n0,1,3,4,7\n1,1,4,5,\n")
+    condition = {"column": "score", "operation": ">", "value": 3}
+    run = done(
+        tmp_path,
+        {"A": "a.tif"},
+        tables={"A": "t.csv"},
+        image_range={"t": [1, 3]},
+        postprocessing=[{"name": "FeatureFilter", "channels": ["A"], "args": condition}],
+    )
+    assert "not cut by image_range" in run.plan.err
+    assert "1 rows have no value in score" in run.err
+    assert run.table("FeatureFilter", "A", "table").frame.tolist() == [0]
+
+
 # ---- little or nothing to see
 
 EVERYTHING = {

@@ -105,6 +105,11 @@ def _open(
             if not lenient:
                 raise InputMissing(f"{given.path}: no such file")
             warnings.append(f"{given.path}: no such file")
+        if pipeline.image_range:
+            warnings.append(
+                f"{given.path}: a table is not cut by image_range: its frames and pixels are taken "
+                "as those of the chosen part"
+            )
         return Opened(given, None, None)
     try:
         source = open_source(given.path, axes=given.axes)
