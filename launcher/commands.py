@@ -5,8 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cytoloom.environments import families
@@ -118,18 +119,44 @@ def run(words: list[str]) -> int:
     if line.dry_run:
         return plan(["--dry_run", *plan_words(line)], capture=False).returncode
     prepared = prepare_run(line)
-    return prepared if isinstance(prepared, int) else execute(*prepared)
+    return prepared if isinstance(prepared, int) else run_nextflow(*prepared)
+
+
+def run_nextflow(command: Sequence[str], env: dict[str, str]) -> int:
+    """Run Nextflow to its end; return the exit status of the task that failed, where one did."""
+    with tempfile.TemporaryDirectory(prefix="cytoloom-") as folder:
+        status = Path(folder) / "exit"
+        code = wait_for(command, {**env, "CYTOLOOM_EXIT_FILE": str(status)})
+        said = status.read_text().strip() if code and status.is_file() else ""
+        return int(said) if said.isdecimal() and 0 < int(said) < 256 else code
+
+
+def without_report(lines: Iterable[str]) -> Iterator[str]:
+    """Leave out Nextflow's report of a failed task: main.nf says the same in two lines."""
+    inside = False
+    for line in lines:
+        if line.startswith("ERROR ~ Error executing process"):
+            inside = True
+        elif inside and line.startswith((" -- Check", "Execution cancelled", "[", "WARN")):
+            inside = False
+        if not inside:
+            yield line
 
 
 def wait_for(command: Sequence[str], env: dict[str, str]) -> int:
     """Run a command to its end; Ctrl-C and SIGTERM are its own affair."""
-    child = subprocess.Popen(command, env=env)
+    plain = not sys.stdout.isatty()  # on a terminal Nextflow redraws its lines: hands off
+    child = subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE if plain else None, text=True, errors="replace"
+    )
     earlier = {
         number: signal.signal(number, lambda which, _frame: child.send_signal(which))
         for number in (signal.SIGTERM, signal.SIGHUP)
     }
     earlier[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
+        for line in without_report(child.stdout or ()):
+            print(line, end="", flush=True)
         code = child.wait()
     finally:
         for number, handler in earlier.items():
@@ -161,7 +188,7 @@ def demo(words: list[str]) -> int:
     if isinstance(prepared, int):
         return prepared
     ready = time.monotonic()
-    code = wait_for(*prepared)
+    code = run_nextflow(*prepared)
     if code:
         return code
     outdir = Path(line.values["outdir"])

@@ -317,4 +317,7 @@ def summarise() {
     def said = errors.exists() ? errors.readLines().findAll { line -> line.trim() } : []
     System.err.println("cytoloom: failed: ${task.group(1)}: ${said ? said.last() : 'no message'}")
     System.err.println("cytoloom: its folder: ${folder.group(1)} (bash .command.sh runs it again)")
+    // Nextflow itself ends with 1 whatever the task's exit status was: ./cytoloom asks for it.
+    def asked = System.getenv('CYTOLOOM_EXIT_FILE')
+    if (asked && workflow.exitStatus) file(asked).text = workflow.exitStatus.toString()
 }

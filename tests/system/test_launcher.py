@@ -116,7 +116,7 @@ def test_run_hands_over_to_nextflow(monkeypatch, tmp_path):
     )
     monkeypatch.setattr(install, "ensure", made.append)
     monkeypatch.setattr(nextflow, "start_command", lambda chosen: (["nf"], {}))
-    monkeypatch.setattr(commands, "execute", lambda words, env: started.append(words) or 0)
+    monkeypatch.setattr(commands, "wait_for", lambda words, env: started.append(words) or 0)
     assert commands.main(["run", "--pipeline", str(pipeline), "-resume", "-q"]) == 0
     assert made == ["core", "x"]
     envs = str(host.cache() / "envs")
@@ -380,3 +380,20 @@ def test_everything_from_an_empty_cache(cache, tmp_path, monkeypatch):
     start, env = nextflow.start_command()
     said = subprocess.check_output([*start, "-v"], env=env, cwd=tmp_path, text=True)
     assert said.startswith("nextflow version")
+
+
+def test_the_report_of_a_failed_task_is_left_to_two_lines():
+    from launcher.commands import without_report
+
+    said = [
+        "[1a/2b] Submitted process > X (a)\n",
+        "ERROR ~ Error executing process > 'X (a)'\n",
+        "\n",
+        "Caused by:\n",
+        "Command error:\n",
+        "  a.tif: truncated\n",
+        " -- Check '.nextflow.log' file for details\n",
+        "[3c/4d] Submitted process > X (b)\n",
+    ]
+    assert list(without_report(said)) == [said[0], *said[6:]]
+    assert list(without_report(said[:1])) == said[:1]

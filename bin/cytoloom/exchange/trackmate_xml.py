@@ -137,10 +137,10 @@ def _spots(nodes: pd.DataFrame, table: pd.DataFrame, scene: Scene) -> dict[str, 
     for feature, column in sources.items():
         needed = feature.startswith("POSITION") or feature == "RADIUS"
         if needed or (column in nodes.columns and nodes[column].notna().any()):
-            values = nodes[column].astype(float)
+            numbers = nodes[column].astype(float)
             if feature == "RADIUS":  # a table of the user's may have none
-                values = values.fillna(DEFAULT_RADIUS * scene.pixel_size[2])
-            columns[feature] = values.tolist()
+                numbers = numbers.fillna(DEFAULT_RADIUS * scene.pixel_size[2])
+            columns[feature] = numbers.tolist()
     channels = list(dict.fromkeys(table["channel"])) if "channel" in table.columns else []
     for number, channel in enumerate(channels, start=1):
         rows = table[table["channel"] == channel]
