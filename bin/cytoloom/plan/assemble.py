@@ -24,7 +24,7 @@ from cytoloom.plan.digests import region_digests
 from cytoloom.plan.ends import delivery_steps, ingest_steps
 from cytoloom.plan.grammar import CAP, load_pipeline
 from cytoloom.plan.jobs import Builder, Job, PlannedStep
-from cytoloom.plan.layers import Grid, Position
+from cytoloom.plan.layers import Grid, Position, share_of
 from cytoloom.plan.model import Overrides, Pipeline, Step, slugs
 from cytoloom.plan.positions import Opened, PositionSource, find_positions, preflight
 from cytoloom.plan.resources import Resources, load_resources
@@ -189,12 +189,20 @@ def _positions(
         Position(
             source.name,
             names[source.name],
-            Grid.of(source.shape, pipeline.patching.count, batches),
+            Grid.of(
+                source.shape, pipeline.patching.count, batches, _shares(pipeline, source.shape)
+            ),
             source.pixel_size,
             source.frame_interval,
         )
         for source in sources
     ]
+
+
+def _shares(pipeline: Pipeline, shape: Shape) -> tuple[int, ...]:
+    """Return the frames per batch of the steps that are long enough for several cores."""
+    shares = (share_of(shape, step.row.seconds_per_voxel) for step in pipeline.steps)
+    return tuple(share for share in shares if share)
 
 
 def _skip(plan: Plan, slugs_: set[str]) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cytoloom.plan.layers import EXTENSIONS, LayerPlan, Position, part_name, slug
+from cytoloom.plan.layers import EXTENSIONS, LayerPlan, Position, part_name, share_of, slug
 from cytoloom.plan.model import Group, Layer, Step
 from cytoloom.regions import Region
 
@@ -169,8 +169,14 @@ class _GroupJobs:
         if row.relabel and "relabel" in self.group.inputs:
             self._relabel(made)
 
+    @property
+    def _batch(self) -> int | None:
+        """Frames per batch: what the resources ask for, else a share of a long step."""
+        asked = self.builder.batch_size(self.step.tag)
+        return asked or share_of(self.position.grid.shape, self.step.row.seconds_per_voxel)
+
     def _regions(self) -> list[Region]:
-        batch = self.builder.batch_size(self.step.tag)
+        batch = self._batch
         grid, fan_out = self.position.grid, self.step.row.fan_out
         if fan_out == "patch":
             return grid.tiles(batch)
@@ -288,7 +294,7 @@ class _GroupJobs:
         """Add the number and stitch phases of labels that are made in patches."""
         core = next(layer for layer in made.values() if layer.kind == "corelabel")
         objects = made["objects"]
-        batches = self.position.grid.frames(self.builder.batch_size(self.step.tag))
+        batches = self.position.grid.frames(self._batch)
         numbers = self._layer("numbers", batches)
         final = self._layer("label", regions)
         for index, batch in enumerate(batches):

@@ -22,6 +22,7 @@ EXTENSIONS = {
 }
 CHUNK_UNIT = 64  # a multiple of every network's stride, so that tiles begin on it
 BATCH_VOXELS = 2**25
+LONG = 8.0  # s
 
 
 def slug(name: str) -> str:
@@ -52,7 +53,11 @@ class Grid:
 
     @classmethod
     def of(
-        cls, shape: Shape, patch_count: tuple[int, int] = (1, 1), batches: tuple[int, ...] = ()
+        cls,
+        shape: Shape,
+        patch_count: tuple[int, int] = (1, 1),
+        batches: tuple[int, ...] = (),
+        shares: tuple[int, ...] = (),
     ) -> Grid:
         """Cut ``shape`` (T, Z, Y, X) into ``patch_count`` patches along y and x.
 
@@ -61,6 +66,9 @@ class Grid:
         batches
             Frames per batch that steps ask for; a shard holds no more frames than the
             smallest, so that every batch can be whole shards.
+        shares
+            Frames per batch of long steps (`share_of`): they bound the shards, not the
+            batches of other steps.
         """
         _, _, y, x = shape
         patch = tuple(
@@ -72,7 +80,7 @@ class Grid:
         chunks, shards = default_layout(shape, (chunk[0], chunk[1]), (patch[0], patch[1]))
         plane = shape[1] * shape[2] * shape[3]
         usual = min([max(1, BATCH_VOXELS // plane), *batches])
-        shards = (min(shards[0], usual), *shards[1:])
+        shards = (min([shards[0], usual, *shares]), *shards[1:])
         return cls(shape, chunks, shards, (patch[0], patch[1]), usual)
 
     def batch(self, wanted: int | None) -> int:
@@ -109,6 +117,16 @@ class Grid:
         ):
             spans.append((max(0, start - edge), min(size, stop + edge)))
         return Region(region.t, region.z, spans[0], spans[1])
+
+
+def share_of(shape: Shape, seconds_per_voxel: float) -> int | None:
+    """Return the frames per batch of a step that is long enough for several cores, else None.
+
+    A step that would compute for `LONG` seconds or more is cut into two to four batches.
+    """
+    seconds = shape[0] * shape[1] * shape[2] * shape[3] * seconds_per_voxel
+    count = min(4, int(2 * seconds / LONG), shape[0])
+    return -(-shape[0] // count) if count > 1 else None
 
 
 def _round_up(n: int, unit: int) -> int:
