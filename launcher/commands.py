@@ -1,5 +1,6 @@
 """The commands: demo, run, stage, setup; and the way to doctor and test."""
 
+import hashlib
 import json
 import os
 import signal
@@ -79,13 +80,12 @@ def in_environment(folder: Path) -> dict[str, str]:
     return env
 
 
-def plan(words: Sequence[str], capture: bool) -> subprocess.CompletedProcess[str]:
-    """Run ``bin/plan_pipeline.py`` in the core environment; its messages go to stderr."""
+def plan(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run ``bin/plan_pipeline.py`` in the core environment."""
     python = install.ensure("core") / "bin" / "python"
     command = [str(python), str(PROJECT / "bin" / "plan_pipeline.py"), *words]
-    stdout = subprocess.PIPE if capture else None
-    env = clean_environment()
-    return subprocess.run(command, stdout=stdout, text=True, check=False, env=env)
+    sys.stdout.flush()
+    return subprocess.run(command, text=True, check=False, env=clean_environment())
 
 
 def prepare_run(line: RunLine) -> tuple[list[str], dict[str, str]] | int:
@@ -93,10 +93,11 @@ def prepare_run(line: RunLine) -> tuple[list[str], dict[str, str]] | int:
     pipeline = Path(line.values["pipeline"])
     if not pipeline.is_file():
         raise Failure(f"no pipeline at {pipeline}", INPUT_MISSING)
-    known = plan(["--families", *plan_words(line)], capture=True)
-    if known.returncode:
-        return known.returncode
-    for family in known.stdout.split():
+    target = plan_file(line)
+    made = plan([*plan_words(line), "--out", str(target)])
+    if made.returncode:
+        return made.returncode
+    for family in planned_families(target):
         install.ensure(family)
     start, env = nextflow.start_command(line.nextflow)
     if not sys.stdout.isatty():
@@ -104,7 +105,23 @@ def prepare_run(line: RunLine) -> tuple[list[str], dict[str, str]] | int:
     command = [*start, *line.before, "run", str(PROJECT / "main.nf"), *line.words]
     if not any(word == "--envs" or word.startswith("--envs=") for word in line.words):
         command += ["--envs", str(cache() / "envs")]
-    return command, env
+    return [*command, "--plan", str(target)], env
+
+
+def plan_file(line: RunLine) -> Path:
+    """Where the plan goes: in Nextflow's work folder, by the same name for the same run."""
+    words = [*line.words, ""]
+    given = [words[i + 1] for i, word in enumerate(words) if word in ("-w", "-work-dir")]
+    run = "|".join(line.values.get(name, "") for name in ("pipeline", "outdir"))
+    name = hashlib.sha256(run.encode()).hexdigest()[:12]
+    return Path(given[-1] if given else "work").absolute() / f"plan-{name}.json"
+
+
+def planned_families(path: Path) -> list[str]:
+    """Tool families of the jobs of a plan, core first."""
+    steps = json.loads(path.read_text(encoding="utf-8"))["steps"]
+    jobs = [job for step in steps for phase in step["phases"].values() for job in phase]
+    return ["core", *sorted({job["family"] for job in jobs} - {"core"})]
 
 
 def run(words: list[str]) -> int:
@@ -117,7 +134,7 @@ def run(words: list[str]) -> int:
         given = next((word for word in line.words if word.endswith((".yaml", ".yml"))), "FILE.yaml")
         raise Failure(f"no pipeline given: add --pipeline {given} (run --help)", USAGE)
     if line.dry_run:
-        return plan(["--dry_run", *plan_words(line)], capture=False).returncode
+        return plan(["--dry_run", *plan_words(line)]).returncode
     prepared = prepare_run(line)
     return prepared if isinstance(prepared, int) else run_nextflow(*prepared)
 
@@ -183,7 +200,7 @@ def demo(words: list[str]) -> int:
     line.give("pipeline", str(DEMO_PIPELINE))
     line.give("outdir", DEMO_OUTDIR)
     if line.dry_run:
-        return plan(["--dry_run", *plan_words(line)], capture=False).returncode
+        return plan(["--dry_run", *plan_words(line)]).returncode
     prepared = prepare_run(line)
     if isinstance(prepared, int):
         return prepared

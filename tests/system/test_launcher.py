@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import json
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 
@@ -111,9 +113,16 @@ def test_run_hands_over_to_nextflow(monkeypatch, tmp_path):
     pipeline = tmp_path / "p.yaml"
     pipeline.write_text("channels: {}\n")
     made, started = [], []
-    monkeypatch.setattr(
-        commands, "plan", lambda words, capture: subprocess.CompletedProcess([], 0, "core\nx\n")
-    )
+
+    def plan(words):
+        steps = [{"phases": {"core": [{"family": "x"}, {"family": "core"}]}}]
+        path = Path(words[words.index("--out") + 1])
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"steps": steps}))
+        return subprocess.CompletedProcess([], 0)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands, "plan", plan)
     monkeypatch.setattr(install, "ensure", made.append)
     monkeypatch.setattr(nextflow, "start_command", lambda chosen: (["nf"], {}))
     monkeypatch.setattr(commands, "wait_for", lambda words, env: started.append(words) or 0)
@@ -122,7 +131,10 @@ def test_run_hands_over_to_nextflow(monkeypatch, tmp_path):
     envs = str(host.cache() / "envs")
     main = str(PROJECT / "main.nf")
     expected = ["nf", "-q", "run", main, "--pipeline", str(pipeline), "-resume", "--envs", envs]
-    assert started == [expected]
+    (words,) = started
+    assert words[:-2] == expected
+    assert words[-2] == "--plan"
+    assert Path(words[-1]).parent == tmp_path / "work"
 
 
 def test_summary_is_told_in_words():
