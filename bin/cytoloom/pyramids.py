@@ -7,7 +7,6 @@ the upper left, so that no number arises that was not there. z and t are kept.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +84,3 @@ def _batches(region: Region, step: int) -> list[Region]:
 def scales(shapes: list[Shape]) -> list[tuple[float, float, float]]:
     """Return how much larger a pixel of each level is along z, y, x."""
     return [(1.0, float(2**level), float(2**level)) for level in range(len(shapes))]
-
-
-def array_metadata(store: Path, level: int) -> dict[str, Any]:
-    """Return the ``zarr.json`` of a level of a store."""
-    found = json.loads((store / str(level) / "zarr.json").read_text())
-    return dict(found)
