@@ -160,13 +160,7 @@ def slots_of(plan) {
 
 /** The phases of a step in order, as tool -> [phase, jobs]. */
 def tools_of(step) {
-    def merge = [tabulation: 'MERGE_TABLES'].get(step.stage, 'MERGE_PARTS')
-    def tools = [core: step.tool, number: 'NUMBER', stitch: 'STITCH', merge: merge, relabel: 'RELABEL']
-    def strange = step.phases.keySet() - tools.keySet()
-    if (strange) stop(70, "plan: step '${step.tag}' has unknown phases ${strange.join(', ')}")
-    return tools.findAll { phase, _tool -> step.phases[phase] }.collectEntries { phase, tool ->
-        [tool, [phase: phase, jobs: step.phases[phase]]]
-    }
+    return step.phases.collectEntries { phase, jobs -> [step.tools[phase], [phase: phase, jobs: jobs]] }
 }
 
 /** A slot from the tag alone, or the next where another step has taken one of the tools. */

@@ -92,7 +92,7 @@ def test_merge_arguments_are_kept_from_the_core(tmp_path: Path) -> None:
     contact = load_text(tmp_path, COMPLETE).step("Contact")
     assert contact is not None
     assert contact.args == {"base_image": False, "max_gap": 1}
-    assert contact.core_args == {"base_image": False}
+    assert contact.args_of("analyse_contact") == {"base_image": False}
 
 
 @pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)

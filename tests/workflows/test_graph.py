@@ -48,10 +48,12 @@ def step(
 ) -> dict[str, Any]:
     """A step with its phases."""
     resources = {"cpus": 1, "memory_mb": memory_mb, "seconds": 600, "partition": None, "gres": None}
+    merge = "MERGE_TABLES" if stage == "tabulation" else "MERGE_PARTS"
+    processes = {"number": "NUMBER", "stitch": "STITCH", "merge": merge, "relabel": "RELABEL"}
     return {
         "tag": tag,
         "stage": stage,
-        "tool": tool,
+        "tools": {phase: processes.get(phase, tool) for phase in phases},
         "name": tag,
         "phases": phases,
         "resources": dict.fromkeys(phases, resources),

@@ -115,7 +115,10 @@ class Signatures:
         return self._known[executable]
 
     def of_step(self, row: Row) -> Signature:
-        """Return the arguments of a step: of its executable, and of its merge where it says so.
+        """Return the arguments of a step: of the executables of all its phases.
+
+        A merge has only those of ``merge_args``. Where two phases declare an argument, the
+        step's own executable says what it is.
 
         Raises
         ------
@@ -123,6 +126,8 @@ class Signatures:
             As ``of``; also if the merge takes no argument of a name in ``merge_args``.
         """
         arguments = dict(self.of(row.executable).arguments)
+        for phase in row.before:
+            arguments = {**self.of(phase.executable).arguments, **arguments}
         if row.merge and row.merge_args:
             merge = self.of(row.merge).arguments
             for name in row.merge_args:
@@ -130,6 +135,12 @@ class Signatures:
                     raise ExecutableError(f"{row.merge}.py has no argument {name}")
                 arguments.setdefault(name, merge[name])
         return Signature(row.executable, arguments)
+
+    def takes(self, row: Row) -> dict[str, frozenset[str]]:
+        """Return the names of the arguments that each executable of a step takes."""
+        programs = (row.executable, *(phase.executable for phase in row.before))
+        found = {name: frozenset(self.of(name).arguments) for name in programs}
+        return found | ({row.merge: frozenset(row.merge_args)} if row.merge else {})
 
     def _read(self, executable: str) -> Signature:
         path = self.folder / f"{executable}.py"

@@ -246,7 +246,7 @@ def to_json(plan: Plan, environment: Callable[[str], str], version: str) -> dict
                 "tag": step.tag,
                 "name": step.name,
                 "stage": STAGE_FOLDERS.get(step.stage, step.stage),
-                "tool": step.tool,
+                "tools": {phase: step.tools.get(phase, step.tool) for phase in step.phases},
                 "phases": {
                     phase: [_job_json(job, environment) for job in jobs]
                     for phase, jobs in step.phases.items()

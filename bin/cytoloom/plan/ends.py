@@ -173,7 +173,10 @@ def _delivered(place: Position, hidden: set[str]) -> list[tuple[str, LayerPlan]]
     return [
         (channel, layer)
         for (tag, channel, kind), layer in place.layers.items()
-        if tag not in hidden and kind not in INNER_KINDS and not kind.endswith("part")
+        if tag not in hidden
+        and not layer.inner
+        and kind not in INNER_KINDS
+        and not kind.endswith("part")
     ]
 
 

@@ -48,7 +48,7 @@ class Draft:
     row: Row | None
     tag: str = ""
     args: dict[str, Any] = field(default_factory=dict)
-    core_args: tuple[str, ...] = ()
+    takes: dict[str, frozenset[str]] = field(default_factory=dict)
     input_type: tuple[str, ...] = ()
     output_type: tuple[str, ...] = ()
     outputs: tuple[tuple[str, Node], ...] = ()
@@ -201,14 +201,12 @@ class Reader:
             return
         try:
             signature = self.signatures.of_step(row)
+            draft.takes = self.signatures.takes(row)
         except ExecutableError as error:
             self.problems.add(draft.node.line, draft.node.where, f"{draft.name}: {error}")
             return
         if node is not None:
             draft.args = check_all(node, signature, draft.name, self.problems) or {}
-            draft.core_args = tuple(
-                name for name in draft.args if name in self.signatures.of(row.executable).arguments
-            )
         line = node.line if node is not None else draft.node.line
         note_missing(signature, node, line, f"{draft.node.where}.args", self.problems)
 

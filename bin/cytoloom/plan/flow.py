@@ -17,6 +17,7 @@ from cytoloom.plan.entries import TABULATION, Draft
 from cytoloom.plan.model import INGEST, Group, Layer
 from cytoloom.plan.nodes import Node
 from cytoloom.plan.problems import Problems, quoted
+from cytoloom.plan.registry import load_registry
 
 TABLES = ("table", "cells", "tracks")
 
@@ -196,7 +197,10 @@ class Flow:
                 found[role] = self._shared(draft, row.kind(role), names[:of], index)
                 complete = complete and bool(found[role])
                 continue
-            wanted = names if row.channels != "image_label" else (names[min(position, 1)],)
+            at = row.at(role)
+            if row.channels == "image_label":
+                at = min(position, 1)
+            wanted = names if at is None else (names[at],)
             layers = []
             for i, name in enumerate(wanted):
                 one = row.kind(role, i)
@@ -224,9 +228,11 @@ class Flow:
         layer = self.shared.get((kind, names))
         unknown = self._is_hidden(names, kind) or self._is_hidden("", kind)
         if layer is None and not unknown:
+            channels = f"[{', '.join(names)}]"
             message = (
                 f"{draft.name} needs the {kind} of {' and '.join(names)}: add "
-                f"CrossCellContactMeasures with channels: [[{', '.join(names)}]] before it"
+                f"{' or '.join(makers_of(kind))} with channels: "
+                f"{f'[{channels}]' if len(names) > 1 else channels} before it"
             )
             self._add(self._place(draft, index), message)
         return (layer,) if layer else ()
@@ -294,7 +300,7 @@ class Flow:
                 self.labels[name] = layer
             elif layer.kind in TABLES:
                 self.tables[name] = self._table(draft, group, layer)
-            elif len(group.channels) > 1:
+            else:
                 self.shared[(layer.kind, group.channels)] = layer
 
     def _table(self, draft: Draft, group: Group, layer: Layer) -> Table:
@@ -306,6 +312,12 @@ class Flow:
 
     def _add(self, node: Node, message: str) -> None:
         self.problems.add(node.line, node.where, message)
+
+
+def makers_of(kind: str) -> list[str]:
+    """Return the names of the steps that make a kind of layer."""
+    rows = load_registry()
+    return [row.name for row in rows if kind in (*row.outputs.values(), *row.merge_makes)]
 
 
 def _family(kind: str) -> str:

@@ -224,7 +224,7 @@ def _steps(drafts: list[Draft], flow: Flow, start: int) -> tuple[Step, ...]:
                 row=draft.row,
                 groups=groups,
                 args=draft.args,
-                core_args={name: draft.args[name] for name in draft.core_args},
+                takes=draft.takes,
                 input_type=draft.input_type,
                 output_type=draft.output_type,
                 output_channel_name=tuple(name for name, _ in draft.outputs),

@@ -17,9 +17,11 @@ from typing import Any
 
 from cytoloom.plan.layers import EXTENSIONS, LayerPlan, Position, part_name, share_of, slug
 from cytoloom.plan.model import Group, Layer, Step
+from cytoloom.plan.registry import Phase
 from cytoloom.regions import Region
 
 BASE_MEMORY_MB = 700
+MERGES = {"label_to_sparse": "MERGE_TABLES"}  # process of the merge phase by stage
 
 
 @dataclass
@@ -53,13 +55,17 @@ class Job:
 
 @dataclass
 class PlannedStep:
-    """A step of the plan with its jobs by phase."""
+    """A step of the plan with its jobs by phase, and the process of each phase.
+
+    A phase without an entry in ``tools`` runs in the process of the step's tool.
+    """
 
     tag: str
     name: str
     stage: str
     tool: str
     phases: dict[str, list[Job]] = field(default_factory=dict)
+    tools: dict[str, str] = field(default_factory=dict)
 
     def add(self, phase: str, job: Job) -> None:
         """Append a job to a phase."""
@@ -108,7 +114,7 @@ class Builder:
     code
         Gives the digest of an executable's code: ``code(executable, family)``.
     batch_size
-        Gives the frames per batch that a tag asks for, or None.
+        Gives the frames per batch that a tag asks for its phase, or None.
     model
         Gives, for a step that uses a model, the argument that names it and its digest.
     overlap
@@ -118,13 +124,19 @@ class Builder:
     positions: Sequence[Position]
     slugs: Mapping[str, str]
     code: Callable[[str, str], str]
-    batch_size: Callable[[str], int | None] = lambda _tag: None
+    batch_size: Callable[[str, str], int | None] = lambda _tag, _phase: None
     model: Callable[[Step], tuple[dict[str, Any], str]] = lambda _step: ({}, "")
     overlap: int = 0
 
     def build(self, step: Step) -> PlannedStep:
         """Return the jobs of one step and note the layers that it makes."""
-        planned = PlannedStep(step.slug, step.name, step.stage, step.row.tool)
+        tools = {
+            "number": "NUMBER",
+            "stitch": "STITCH",
+            "merge": MERGES.get(step.stage, "MERGE_PARTS"),
+            "relabel": "RELABEL",
+        } | {phase.name: phase.tool for phase in step.row.before}
+        planned = PlannedStep(step.slug, step.name, step.stage, step.row.tool, tools=tools)
         for position in self.positions:
             for group in step.groups:
                 _GroupJobs(self, planned, step, position, group).build()
@@ -140,10 +152,14 @@ class _GroupJobs:
     step: Step
     position: Position
     group: Group
+    between: dict[str, LayerPlan] = field(default_factory=dict)  # made by earlier phases
 
     def build(self) -> None:
         row, grid = self.step.row, self.position.grid
-        regions = self._regions()
+        for phase in row.before:
+            self._before(phase)
+        core = row.core
+        regions = self._regions(core)
         seams = row.seams and row.fan_out == "patch" and grid.patched
         merging = bool(row.merge) and (len(regions) > 1 or row.merge_always)
         made = {}
@@ -151,7 +167,7 @@ class _GroupJobs:
             by_a_later_phase = (
                 row.relabel if role == "trackedlabel" else merging and role in row.merge_makes
             )
-            if by_a_later_phase:
+            if by_a_later_phase or role in self.between:
                 continue
             kind = "corelabel" if seams and layer.kind == "label" else layer.kind
             part = merging and kind not in EXTENSIONS
@@ -161,7 +177,7 @@ class _GroupJobs:
         if any(layer.kind == "image" for layer in made.values()):
             made["statistics"] = self._layer("statistics", regions)
         for index, region in enumerate(regions):
-            self._core_job(index, region, made)
+            self._task(core, index, region, made)
         if seams:
             self._stitch(regions, made)
         if merging:
@@ -169,18 +185,30 @@ class _GroupJobs:
         if row.relabel and "relabel" in self.group.inputs:
             self._relabel(made)
 
-    @property
-    def _batch(self) -> int | None:
-        """Frames per batch: what the resources ask for, else a share of a long step."""
-        asked = self.builder.batch_size(self.step.tag)
-        return asked or share_of(self.position.grid.shape, self.step.row.seconds_per_voxel)
+    def _before(self, phase: Phase) -> None:
+        """Add the tasks of a phase that comes before the step's own."""
+        regions = self._regions(phase)
+        made = {}
+        for role, kind in phase.makes.items():
+            result = self.group.outputs.get(role)
+            made[role] = self._layer(kind, regions, result.channel if result else None)
+            made[role].inner = result is None
+        for index, region in enumerate(regions):
+            self._task(phase, index, region, made)
+        self.between |= made
 
-    def _regions(self) -> list[Region]:
-        batch = self._batch
-        grid, fan_out = self.position.grid, self.step.row.fan_out
-        if fan_out == "patch":
-            return grid.tiles(batch)
-        return grid.frames(batch) if fan_out == "frames" else [Region.whole(grid.shape)]
+    def _batch(self, phase: Phase) -> int | None:
+        """Frames per batch: what the resources ask for, else a share of a long step."""
+        asked = self.builder.batch_size(self.step.tag, phase.name)
+        return asked or share_of(self.position.grid.shape, phase.seconds_per_voxel)
+
+    def _regions(self, phase: Phase) -> list[Region]:
+        grid = self.position.grid
+        if phase.fan_out == "patch":
+            return grid.tiles(self._batch(phase))
+        if phase.fan_out == "frames":
+            return grid.frames(self._batch(phase))
+        return [Region.whole(grid.shape)]
 
     def _layer(
         self, kind: str, regions: Iterable[Region | None], channel: str | None = None
@@ -199,45 +227,54 @@ class _GroupJobs:
     def _file_channel(self, channel: str) -> str:
         return self.builder.slugs.get(channel, slug(channel))
 
-    def _inputs(self) -> dict[str, list[LayerPlan]]:
-        return {
-            role: [self._find(layer) for layer in layers]
-            for role, layers in self.group.inputs.items()
-            if role != "relabel"
-        }
+    def _inputs(self, phase: Phase) -> dict[str, list[LayerPlan]]:
+        """Return what a phase reads by role: layers of the step, or what phases before it made."""
+        found = {}
+        for role, source in phase.reads.items():
+            if source in self.between:
+                found[role] = [self.between[source]]
+            else:
+                found[role] = [self._find(layer) for layer in self.group.inputs[source]]
+        return found
 
     def _find(self, layer: Layer, kind: str | None = None) -> LayerPlan:
         return self.position.find(layer.tag, layer.channel, kind or layer.kind)
 
-    def _core_job(self, index: int, region: Region, made: dict[str, LayerPlan]) -> None:
-        row = self.step.row
-        command, files = Command(row.executable), []
-        reach = self._reach(region)
-        for role, layers in self._inputs().items():
+    def _task(self, phase: Phase, index: int, region: Region, made: dict[str, LayerPlan]) -> None:
+        """Add one task of a phase: its region of all that the phase makes."""
+        command, files = Command(phase.executable), []
+        reach = self._reach(phase, region)
+        for role, layers in self._inputs(phase).items():
             for layer in layers:
                 command.option(role, layer.glob)
-                files += layer.names(reach)
-        if row.statistics:
-            files += self._statistics(command, region)
-        if row.fan_out != "position":
+                files += layer.names(None if role in phase.whole else reach)
+        if phase.statistics:
+            files += self._statistics(phase, command, region)
+        if phase.fan_out != "position":
             command.option("region", str(region))
-        command.option("halo", self._halo() or None)
+        command.option("halo", self._halo(phase) or None)
         if self.group.output_channel not in self.group.channels:
             command.option("channel", self.group.output_channel)
         outputs = []
         for role, layer in made.items():
             command.output(role, layer.parts[index][0])
             outputs.append(layer.parts[index][0])
-        command.option("cores", row.cores if row.cores > 1 else None)
+        command.option("cores", phase.cores if phase.cores > 1 else None)
         model, digest = self.builder.model(self.step)
-        for name, value in (dict(self.step.core_args) | model).items():
+        takes = self.step.takes.get(phase.executable, frozenset())
+        model = {name: value for name, value in model.items() if name in takes}
+        for name, value in (self.step.args_of(phase.executable) | model).items():
             command.option(name, value)
-        self._add("core", command, files, outputs, reach, f"{index:04d}", also=digest)
+        where = f"{index:04d}" if phase.name == self.step.row.phase else f"{phase.name} {index:04d}"
+        self._add(
+            phase.name, command, files, outputs, reach, where,
+            phase=phase, also=digest if model else "",
+        )  # fmt: skip
 
-    def _statistics(self, command: Command, region: Region) -> list[str]:
+    def _statistics(self, phase: Phase, command: Command, region: Region) -> list[str]:
         """Add the histograms of the step's images, over a frame batch or the whole stack."""
         scope = Region.whole(self.position.grid.shape)
-        if self.step.row.statistics == "frame":
+        if phase.statistics == "frame":
             scope = Region(region.t, scope.z, scope.y, scope.x)
         files = []
         for layer in self.group.inputs["image"]:
@@ -246,21 +283,23 @@ class _GroupJobs:
             files += histograms.names(scope)
         return files
 
-    def _halo(self) -> int:
-        row = self.step.row
-        if row.fan_out != "patch" or not isinstance(row.halo, int) or not row.halo:
+    def _halo(self, phase: Phase) -> int:
+        if phase.fan_out != "patch" or not isinstance(phase.halo, int) or not phase.halo:
             return 0
-        return max(row.halo, self.builder.overlap)
+        return max(phase.halo, self.builder.overlap)
 
-    def _reach(self, region: Region) -> Region:
-        """Return what a task may read: its region, or with a halo the patches around it."""
-        if self.step.row.fan_out != "patch" or not self.step.row.halo:
-            return region
-        return self.position.grid.neighbourhood(region)
+    def _reach(self, phase: Phase, region: Region) -> Region:
+        """Return what a task may read: its region, the patches and frames around it."""
+        if phase.fan_out == "patch" and phase.halo:
+            region = self.position.grid.neighbourhood(region)
+        start, stop = region.t
+        frames = self.position.grid.shape[0]
+        t = (max(0, start - phase.around), min(frames, stop + phase.around))
+        return Region(t, region.z, region.y, region.x)
 
     def _add(
         self,
-        phase: str,
+        name: str,
         command: Command,
         files: list[str],
         outputs: list[str],
@@ -268,14 +307,15 @@ class _GroupJobs:
         where: str,
         *,
         executable: str | None = None,
+        phase: Phase | None = None,
         also: str = "",
     ) -> None:
-        row = self.step.row
+        row = phase or self.step.row
         family = "core" if executable else row.family
         voxels = reach.size if reach else 0
         channel = self._file_channel(self.group.output_channel)
         self.planned.add(
-            phase,
+            name,
             Job(
                 id=f"{self.step.slug} {self.position.slug} {channel} {where}",
                 command=str(command),
@@ -294,7 +334,7 @@ class _GroupJobs:
         """Add the number and stitch phases of labels that are made in patches."""
         core = next(layer for layer in made.values() if layer.kind == "corelabel")
         objects = made["objects"]
-        batches = self.position.grid.frames(self._batch)
+        batches = self.position.grid.frames(self._batch(self.step.row.core))
         numbers = self._layer("numbers", batches)
         final = self._layer("label", regions)
         for index, batch in enumerate(batches):

@@ -145,15 +145,19 @@ def _chunk(edge: int, count: int) -> int:
     return edge // pieces
 
 
-@dataclass(frozen=True)
+@dataclass
 class LayerPlan:
-    """A layer that a step makes: its names and, for images and labels, the region of each part."""
+    """A layer that a step makes: its names and the region of each part.
+
+    An ``inner`` layer is only for later phases of its own step: it is not delivered.
+    """
 
     position: str
     tag: str
     channel: str
     kind: str
     parts: tuple[tuple[str, Region | None], ...]
+    inner: bool = False
 
     @property
     def glob(self) -> str:

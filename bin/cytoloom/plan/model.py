@@ -100,14 +100,18 @@ class Step:
     stage: str
     row: Row
     groups: tuple[Group, ...]
-    args: Mapping[str, Any]  # only what the user gave, checked; merge_args included
-    core_args: Mapping[str, Any]  # those of them that the executable itself takes
+    args: Mapping[str, Any]  # only what the user gave, checked
+    takes: Mapping[str, frozenset[str]]  # the names of the arguments of each executable
     input_type: tuple[str, ...]
     output_type: tuple[str, ...]
     output_channel_name: tuple[str, ...]
     output: bool
     line: int
     lines: Mapping[str, int]
+
+    def args_of(self, executable: str) -> dict[str, Any]:
+        """Return those of the arguments that one of the step's executables takes."""
+        return {k: v for k, v in self.args.items() if k in self.takes.get(executable, ())}
 
     @property
     def channels(self) -> tuple[tuple[str, ...], ...]:

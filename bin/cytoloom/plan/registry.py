@@ -30,11 +30,46 @@ STAGES = (
 CHANNELS = ("one", "pair", "triple", "many", "image_label")
 FAN_OUTS = ("patch", "frames", "position")
 STATISTICS = (None, "frame", "stack")
-_TUPLES = ("sub_jobs", "input_type", "output_type", "aliases", "merge_makes", "merge_args")
+_TUPLES = ("input_type", "output_type", "aliases", "merge_makes", "merge_args", "whole")
+_MAPPINGS = ("inputs", "outputs", "reads", "makes")
 
 
 class RegistryError(Exception):
     """The registry itself is wrong."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a step that has its own executable and its own cut of the work.
+
+    Attributes
+    ----------
+    name
+        As in the resource YAML; the process is named after it.
+    reads
+        Role to kind: of the step's inputs (by their role), or of what earlier phases made.
+    whole
+        Roles that each task reads whole, whatever its region.
+    around
+        Frames before and after its region that a task reads too.
+    makes
+        Role to kind.
+    """
+
+    name: str
+    executable: str
+    tool: str
+    family: str = "core"
+    reads: Mapping[str, str] = field(default_factory=dict)
+    whole: tuple[str, ...] = ()
+    around: int = 0
+    makes: Mapping[str, str] = field(default_factory=dict)
+    fan_out: str = "position"
+    statistics: str | None = None
+    halo: Any = 0
+    cores: int = 1
+    bytes_per_voxel: float = 40
+    seconds_per_voxel: float = 1e-7
 
 
 @dataclass(frozen=True)
@@ -49,6 +84,11 @@ class Row:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     channels: str = "one"
+    before: tuple[Phase, ...] = ()
+    phase: str = "core"
+    reads: Mapping[str, str] = field(default_factory=dict)
+    whole: tuple[str, ...] = ()
+    around: int = 0
     fan_out: str = "position"
     statistics: str | None = None
     halo: Any = 0
@@ -61,7 +101,6 @@ class Row:
     merge_always: bool = False
     tracked: int = 0
     relabel: str | None = None
-    sub_jobs: tuple[str, ...] = ()
     cores: int = 1
     bytes_per_voxel: float = 40
     seconds_per_voxel: float = 1e-7
@@ -77,13 +116,35 @@ class Row:
     @property
     def phases(self) -> tuple[str, ...]:
         """The names under which the resource YAML may give resources for parts of the step."""
-        if self.sub_jobs:
-            return self.sub_jobs
-        found: tuple[str, ...] = ("core",)
+        found = (*(phase.name for phase in self.before), self.phase)
         found += ("number", "stitch") if self.seams else ()
         found += ("merge",) if self.merge else ()
         found += ("relabel",) if self.relabel else ()
         return found
+
+    @property
+    def core(self) -> Phase:
+        """The phase of the step's own executable."""
+        return Phase(
+            self.phase,
+            self.executable,
+            self.tool,
+            self.family,
+            {**{role: role for role in self.inputs}, **self.reads},
+            self.whole,
+            self.around,
+            {role: kind for role, kind in self.outputs.items() if role not in self._made_before},
+            self.fan_out,
+            self.statistics,
+            self.halo,
+            self.cores,
+            self.bytes_per_voxel,
+            self.seconds_per_voxel,
+        )
+
+    @property
+    def _made_before(self) -> set[str]:
+        return {role for phase in self.before for role in phase.makes}
 
     def kind(self, role: str, index: int = 0) -> str:
         """Return the kind of layer that ``role`` takes for the channel at ``index``."""
@@ -95,7 +156,12 @@ class Row:
     def of(self, role: str) -> int | None:
         """Return of how many of the first channels together ``role`` takes one layer."""
         kind = self.inputs[role]
-        return int(kind["of"]) if isinstance(kind, dict) else None
+        return int(kind["of"]) if isinstance(kind, dict) and "of" in kind else None
+
+    def at(self, role: str) -> int | None:
+        """Return the index of the only channel that ``role`` takes a layer of."""
+        kind = self.inputs[role]
+        return int(kind["at"]) if isinstance(kind, dict) and "at" in kind else None
 
 
 @dataclass(frozen=True)
@@ -145,14 +211,9 @@ def _row(path: Path, name: str, data: Any) -> Row:
         raise RegistryError(f"{path}: {name}: must be a mapping with a stage")
     known = {f.name for f in fields(Row)} - {"name", "extra"}
     values = {key: value for key, value in data.items() if key in known}
-    for key in _TUPLES:
-        if key in values:
-            value = values[key]
-            values[key] = (value,) if isinstance(value, str) else tuple(value or ())
-    if values.get("statistics") == "absent":
-        values["statistics"] = None
-    for key in ("inputs", "outputs"):
-        values[key] = MappingProxyType(dict(values.get(key) or {}))
+    _freeze(values)
+    before = values.pop("before", None) or {}
+    values["before"] = tuple(_phase(path, name, values, key, one) for key, one in before.items())
     extra = {key: value for key, value in data.items() if key not in known}
     row = Row(name=name, extra=MappingProxyType(extra), **values)
     for value, valid, key in (
@@ -169,3 +230,34 @@ def _row(path: Path, name: str, data: Any) -> Row:
     if not row.available and not row.instead:
         raise RegistryError(f"{path}: {name}: is not available and names nothing instead")
     return row
+
+
+def _freeze(values: dict[str, Any]) -> None:
+    """Bring the values of a row or phase, as read, into the types of its fields."""
+    for key in _TUPLES:
+        if key in values:
+            value = values[key]
+            values[key] = (value,) if isinstance(value, str) else tuple(value or ())
+    if values.get("statistics") == "absent":
+        values["statistics"] = None
+    for key in _MAPPINGS:
+        if key in values:
+            values[key] = MappingProxyType(dict(values[key] or {}))
+
+
+def _phase(path: Path, step: str, row: Mapping[str, Any], name: str, data: Any) -> Phase:
+    """Return one phase before the step's own; what it does not say is as in the row."""
+    where = f"{path}: {step}.before.{name}"
+    known = {f.name for f in fields(Phase)} - {"name"}
+    if not isinstance(data, dict) or "executable" not in data:
+        raise RegistryError(f"{where}: must be a mapping with an executable")
+    if strange := set(data) - known:
+        raise RegistryError(f"{where}: unknown {', '.join(sorted(strange))}")
+    inherited = ("family", "fan_out", "statistics", "bytes_per_voxel", "seconds_per_voxel")
+    values = {key: row[key] for key in inherited if key in row} | data
+    values.setdefault("tool", f"{row.get('tool', '')}_{name.upper()}")
+    _freeze(values)
+    phase = Phase(name=name, **values)
+    if phase.fan_out not in FAN_OUTS or phase.statistics not in STATISTICS:
+        raise RegistryError(f"{where}: fan_out must be of {FAN_OUTS}, statistics of {STATISTICS}")
+    return phase

@@ -86,10 +86,10 @@ class Resources:
     steps: Mapping[str, StepResources] = field(default_factory=dict)
     patching: Job | None = None
 
-    def batch_size(self, tag: str) -> int | None:
+    def batch_size(self, tag: str, phase: str = "core") -> int | None:
         """Return the frames per task that a step asks for, or None."""
         found = self.steps.get(tag)
-        return found.part("core").batch_size if found else None
+        return found.part(phase).batch_size if found else None
 
 
 def load_resources(path: Path | str, pipeline: Pipeline) -> Resources:
