@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cytoloom import cli, images, layouts, union
+from cytoloom import cli, images, layouts, pixels, union
 from cytoloom import statistics as histograms
 from cytoloom.errors import UsageError
 from cytoloom.files import find, writing
@@ -56,29 +56,32 @@ def group_by_array(named: Sequence[Named]) -> list[list[Named]]:
 
 def omero(group: Sequence[Named], statistics: dict[str, str]) -> dict:
     """Return channel names, colours and display windows (0.5 and 99.8 % of the pixels)."""
-    channels = []
-    for index, one in enumerate(group):
-        kind = one.layer.dtype.kind
-        low, high = 0.0, 1.0
-        if one.name in statistics:
-            found = histograms.read(statistics[one.name])
-            low, high = found.percentile(0.5), found.percentile(99.8)
-            least, most = found.minimum(), found.maximum()
-        if kind in "ui":
-            import numpy as np
-
-            least, most = 0, int(np.iinfo(one.layer.dtype).max)
-        elif one.name not in statistics:
-            least, most = 0.0, 1.0
-        channels.append(
+    return {
+        "channels": [
             {
                 "label": one.name,
                 "color": COLOURS[index % len(COLOURS)],
                 "active": index < 3,
-                "window": {"min": least, "max": most, "start": low, "end": max(high, low + 1e-9)},
+                "window": window(one, statistics.get(one.name)),
             }
-        )
-    return {"channels": channels}
+            for index, one in enumerate(group)
+        ]
+    }
+
+
+def window(one: Named, statistics: str | None) -> dict[str, float]:
+    """Return the limits of the intensities that a viewer offers, and those that it begins with.
+
+    The whole range of whole numbers, the range found of others; from 0 to 1 where nothing is
+    known.
+    """
+    dtype = one.layer.dtype
+    found = histograms.read(statistics) if statistics else None
+    low, high = (found.percentile(q) for q in (0.5, 99.8)) if found else (0.0, 1.0)
+    least, most = (found.minimum(), found.maximum()) if found else (0.0, 1.0)
+    if dtype.kind in "ui":
+        least, most = pixels.limits(dtype)
+    return {"min": least, "max": most, "start": low, "end": max(high, low + 1e-9)}
 
 
 def unite_group(group: Sequence[Named], target: Path, linker: union.Linker, extra: dict) -> None:

@@ -51,14 +51,11 @@ def main(
     verify_inputs: Annotated[
         bool, OUT, typer.Option("--verify_inputs", help="compute all digests of the input anew")
     ] = False,
-    families: Annotated[
-        bool, OUT, typer.Option("--families", help="print the tool families that are needed")
-    ] = False,
 ) -> None:
-    """Check a pipeline and write its plan; or print it (--dry_run), or its needs (--families)."""
+    """Check a pipeline and write its plan, or print it (--dry_run)."""
     shape = parse_shape(assume_shape) if assume_shape else None
-    if not (dry_run or families) and out is None:
-        raise UsageError("nothing to do: give --out, --dry_run or --families")
+    if not dry_run and out is None:
+        raise UsageError("nothing to do: give --out or --dry_run")
     plan: Plan = make_plan(
         pipeline,
         outdir=outdir,
@@ -66,18 +63,15 @@ def main(
         input_=input,
         until=until,
         from_tag=from_tag,
-        lenient=dry_run or families,
+        lenient=dry_run,
         assume_shape=shape,
-        digest=not (dry_run or families),
+        digest=not dry_run,
         verify=verify_inputs,
         cache=cache_folder() / "digests",
         code=lambda executable, family: code_digest(executable, family, PROJECT),
         run_file=out.absolute().with_suffix(".run.json") if out else None,
         describe=lambda built: run_description(built, __version__),
     )
-    if families:
-        print("\n".join(plan.families()))
-        return
     for line in plan.warnings:
         cli.log.warning("warning: %s", line)
     if dry_run:

@@ -50,8 +50,7 @@ def check_cache() -> Finding:
     folder = cache()
     parent = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(parent).free / 1e9
-    wanted = [name for name in families(PROJECT) if name != "test"]
-    missing = [name for name in wanted if not installed(name)]
+    missing = [name for name in install.USUAL_FAMILIES if not installed(name)]
     needed = sum(install.stated_size(name) for name in missing) * 1.3
     detail = f"{folder}, {free:.0f} GB free"
     if missing and not os.access(parent, os.W_OK):
@@ -156,6 +155,15 @@ def parallel(words: list[str]) -> list[str]:
     return ["-n", "2", "--dist", "loadfile"]
 
 
+def tested_families(tiers: list[str]) -> list[str]:
+    """Families whose environments a tier of the tests needs; others are skipped by name there."""
+    if tiers == ["--fast"]:
+        return ["core"]
+    if tiers == ["--full"]:
+        return [name for name in families(PROJECT) if name not in install.ON_REQUEST]
+    return list(install.USUAL_FAMILIES)
+
+
 def test(words: list[str]) -> int:
     """``./cytoloom test``: pytest in the test environment, over all that a tier needs."""
     if "-h" in words or "--help" in words:
@@ -165,9 +173,8 @@ def test(words: list[str]) -> int:
     if len(tiers) > 1:
         raise Failure("give --fast or --full, not both", USAGE)
     folder = install.ensure("test")
-    for name in families(PROJECT):
-        if name == "core" or not tiers or tiers == ["--full"]:
-            install.ensure(name)
+    for name in tested_families(tiers):
+        install.ensure(name)
     nextflow.ensure()
     nextflow.ensure_java()
     env = clean_environment()

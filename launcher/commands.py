@@ -49,7 +49,8 @@ SETUP_TEXT = """\
 usage: ./cytoloom setup [FAMILY...]
        ./cytoloom setup --lock [--upgrade] [FAMILY...]
 
-Makes the environments of the tool families (default: all but test), Java and Nextflow.
+Makes the environments of tool families, Java and Nextflow. Without a name: those that need
+no more than the shipped models (core, stardist); others come when a pipeline names them.
 --lock resolves containers/<family>/requirements.in into requirements.lock anew;
 --upgrade takes the newest versions.
 """
@@ -277,7 +278,7 @@ def setup(words: list[str]) -> int:
     if "--lock" in flags:
         install.remake_locks(names or families(PROJECT), "--upgrade" in flags)
         return 0
-    for name in names or [name for name in families(PROJECT) if name != "test"]:
+    for name in names or install.USUAL_FAMILIES:
         say(f"{name}: {install.ensure(name)}")
     say(f"nextflow: {nextflow.ensure()}")
     say(f"java: {nextflow.ensure_java()}")

@@ -55,10 +55,6 @@ class Plan:
         """Return the number of tasks."""
         return len(self.jobs())
 
-    def families(self) -> list[str]:
-        """Return the tool families that the plan needs."""
-        return sorted({"core", *(job.family for job in self.jobs())})
-
     def preflight(self) -> list[dict[str, Any]]:
         """Return one row per input."""
         return preflight(self.sources)

@@ -7,8 +7,9 @@ store, joins the tables of all positions, exports tracks and writes the report.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from cytoloom.files import digest
 from cytoloom.plan.jobs import BASE_MEMORY_MB, Command, Job, PlannedStep
@@ -22,6 +23,28 @@ SMALLEST_LEVEL = 512  # px: images no larger along y and x get no pyramid
 INNER_KINDS = ("corelabel", "objects", "numbers", "statistics")
 Code = Callable[[str, str], str]
 Digests = Callable[[Opened, Sequence[Region]], list[str]]
+
+
+def _job(
+    what: str,
+    command: Command,
+    code: Code,
+    inputs: Iterable[str],
+    outputs: Iterable[str],
+    *,
+    also: str = "",
+    **more: Any,
+) -> Job:
+    """Return one task in the core environment; ``also`` is what else its result depends on."""
+    return Job(
+        id=what,
+        command=str(command),
+        code=f"{code(command.executable, 'core')} {also}".strip(),
+        family="core",
+        inputs=sorted(set(inputs)),
+        outputs=list(outputs),
+        **more,
+    )
 
 
 # ---- ingest -----------------------------------------------------------------------------
@@ -100,13 +123,13 @@ def _image_jobs(
         for layer, name in zip(layers, names, strict=True):
             command.output("image" if layer.kind == "label" else layer.kind, name)
         jobs.append(
-            Job(
-                id=f"{INGEST} {place.slug} {channel} {kind} {index:04d}",
-                command=str(command),
-                code=f"{code('ingest_image', 'core')} pixels {found[index]}",
-                family="core",
-                inputs=[],
-                outputs=names,
+            _job(
+                f"{INGEST} {place.slug} {channel} {kind} {index:04d}",
+                command,
+                code,
+                [],
+                names,
+                also=f"pixels {found[index]}",
                 memory_mb=BASE_MEMORY_MB + region.size * 24 // 2**20,
                 region=str(region),
             )
@@ -123,14 +146,8 @@ def _table_job(place: Position, opened: Opened, channel: str, code: Code) -> Job
     path = Path(opened.given.path)
     command = _common(Command("ingest_table"), place, opened).output("cells", name)
     content = digest(path) if path.exists() else "absent"
-    return Job(
-        id=f"{INGEST} {place.slug} {channel} table",
-        command=str(command),
-        code=f"{code('ingest_table', 'core')} content {content}",
-        family="core",
-        inputs=[],
-        outputs=[name],
-    )
+    what = f"{INGEST} {place.slug} {channel} table"
+    return _job(what, command, code, [], [name], also=f"content {content}")
 
 
 # ---- delivery ---------------------------------------------------------------------------
@@ -209,13 +226,12 @@ def _unite(
     command.output("store", store)
     unite.add(
         "core",
-        Job(
-            id=f"unite {place.slug}",
-            command=str(command),
-            code=code("deliver_unite", "core"),
-            family="core",
-            inputs=sorted(set(files)),
-            outputs=[store],
+        _job(
+            f"unite {place.slug}",
+            command,
+            code,
+            files,
+            [store],
             publish={store: f"images/{store}"},
         ),
     )
@@ -234,13 +250,12 @@ def _pyramid(
         command.option("region", str(region)).output("pyramid", name)
         step.add(
             "core",
-            Job(
-                id=f"pyramid {place.slug} {channel} {region}",
-                command=str(command),
-                code=code("deliver_pyramid", "core"),
-                family="core",
-                inputs=layer.names(region),
-                outputs=[name],
+            _job(
+                f"pyramid {place.slug} {channel} {region}",
+                command,
+                code,
+                layer.names(region),
+                [name],
                 memory_mb=BASE_MEMORY_MB + region.size * 16 // 2**20,
                 region=str(region),
             ),
@@ -274,13 +289,12 @@ def _export_tracks(
             command.output(name, path)
         step.add(
             "core",
-            Job(
-                id=f"export {place.slug} {edges.tag} {edges.channel}",
-                command=str(command),
-                code=code("deliver_tracks", "core"),
-                family="core",
-                inputs=sorted(files),
-                outputs=list(outputs.values()),
+            _job(
+                f"export {place.slug} {edges.tag} {edges.channel}",
+                command,
+                code,
+                files,
+                outputs.values(),
                 publish={path: f"tracks/{path}" for path in outputs.values()},
             ),
         )
@@ -307,15 +321,7 @@ def _export_tables(
     command.output("tables", "tables")
     step.add(
         "core",
-        Job(
-            id="export tables",
-            command=str(command),
-            code=code("deliver_tables", "core"),
-            family="core",
-            inputs=sorted(set(files)),
-            outputs=["tables"],
-            publish={"tables": "tables"},
-        ),
+        _job("export tables", command, code, files, ["tables"], publish={"tables": "tables"}),
     )
 
 
@@ -349,13 +355,13 @@ def _report(
     outputs = ["report.html", "summary.json", "provenance.jsonl"]
     report.add(
         "core",
-        Job(
-            id="report",
-            command=str(command),
-            code=f"{code('deliver_report', 'core')} page {_page_digest()} run {run_digest}",
-            family="core",
-            inputs=sorted({*provenance, *stores, *tables}),
-            outputs=outputs,
+        _job(
+            "report",
+            command,
+            code,
+            [*provenance, *stores, *tables],
+            outputs,
+            also=f"page {_page_digest()} run {run_digest}",
             publish={n: f"pipeline_info/{n}" if n.endswith("jsonl") else n for n in outputs},
         ),
     )

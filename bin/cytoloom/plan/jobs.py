@@ -76,6 +76,7 @@ class Command:
     """Builds the command line of one job, every word quoted."""
 
     def __init__(self, executable: str) -> None:
+        self.executable = executable
         self.words = [f"{executable}.py"]
 
     def option(self, name: str, value: Any) -> Command:
