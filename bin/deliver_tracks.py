@@ -2,6 +2,7 @@
 """Tracks for other programs: GEFF, TrackMate XML, napari, Cell Tracking Challenge."""
 
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,8 +18,6 @@ from cytoloom.regions import Region
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cytoloom.exchange.trackmate_xml import Scene
-
 OUT = cli.Contract("output")
 log = logging.getLogger("cytoloom")
 
@@ -29,22 +28,6 @@ def frames_of(layer: images.Layer) -> Iterator[NDArray[np.uint32]]:
     for frame in cli.progress(whole.frames, "mask", total=layer.shape[0]):
         data = layer.read(whole.frame(frame))[0]
         yield data[0] if len(data) == 1 else data
-
-
-def scene_of(table: "pd.DataFrame", layer: images.Layer | None) -> "Scene":
-    """Describe the image; without a label layer its size is what the boxes of the cells need."""
-    from cytoloom.exchange.trackmate_xml import Scene
-
-    if layer is not None:
-        shape = layer.shape
-    else:
-        t, z, y, x = (
-            int(table[c].max()) + o if len(table) else 1
-            for c, o in (("frame", 1), ("bbox_z1", 0), ("bbox_y1", 0), ("bbox_x1", 0))
-        )
-        shape = (t, z, y, x)
-    z, y, x = table.attrs.get("pixel_size") or (1.0, 1.0, 1.0)
-    return Scene(shape, (z, y, x), table.attrs.get("frame_interval"))
 
 
 def check_lineage(nodes: "pd.DataFrame", edges: NDArray[np.int64], *, what: str) -> None:
@@ -67,6 +50,11 @@ def main(
         str | None,
         cli.Contract("input"),
         typer.Option(help="label layer, by label or by track, for --out-ctc: a path or a glob"),
+    ] = None,
+    trackmate: Annotated[
+        str | None,
+        cli.Contract("input"),
+        typer.Option(help="file that TrackMate itself wrote: --out-trackmate is a copy of it"),
     ] = None,
     out_geff: Annotated[Path | None, OUT, typer.Option(help="GEFF store to write")] = None,
     out_trackmate: Annotated[Path | None, OUT, typer.Option(help="TrackMate XML to write")] = None,
@@ -103,11 +91,16 @@ def main(
     check_lineage(nodes, pairs, what=edges)
     if out_geff:
         write_geff(out_geff, nodes, pairs, tracked)
-    if out_trackmate:
+    if out_trackmate and trackmate:
+        source = files.find(trackmate, what="TrackMate file")[0]
+        with files.writing(out_trackmate) as path:
+            shutil.copy(source, path)
+    elif out_trackmate:
         from cytoloom.exchange import trackmate_xml
 
         with files.writing(out_trackmate) as path:
-            trackmate_xml.write(path, nodes, pairs, scene_of(everything, layer), table=tracked)
+            scene = trackmate_xml.scene_of(everything, layer.shape if layer else None)
+            trackmate_xml.write(path, nodes, pairs, scene, table=tracked)
     if out_napari or out_napari_graph:
         write_napari(out_napari, out_napari_graph, nodes, links)
     if out_ctc and layer is not None:

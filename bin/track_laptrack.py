@@ -9,7 +9,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from cytoloom import cli, lap, tables, tracks
+from cytoloom import cli, lap, tables, track_options, tracks
 
 log = logging.getLogger("cytoloom")
 
@@ -49,52 +49,22 @@ def link_laptrack(
     return np.array(sorted(edges), dtype=np.int64).reshape(-1, 2)
 
 
-Distance = typer.Option(min=0, help="greatest distance [unit]; not given: not allowed")
-
-
 def main(
     table: cli.Table,
     out_tracks: cli.OutTable,
     out_edges: cli.OutTable,
-    linking_max_distance: Annotated[
-        float, typer.Option(min=0, help="greatest distance from one frame to the next [unit]")
-    ] = 15.0,
-    max_frame_gap: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="greatest difference of frame numbers across a gap; 2 bridges one missing frame",
-        ),
-    ] = 5,
-    gap_closing_max_distance: Annotated[
-        float, typer.Option(min=0, help="greatest distance across a gap [unit]")
-    ] = 15.0,
-    gap_closing: Annotated[bool, typer.Option(help="join tracks across missing frames")] = True,
-    splitting_max_distance: Annotated[float | None, Distance] = None,
-    merging_max_distance: Annotated[float | None, Distance] = None,
-    size_min: Annotated[
-        float | None, typer.Option(help="track only cells of an area above this [px]")
-    ] = None,
-    size_max: Annotated[
-        float | None, typer.Option(help="track only cells of an area below this [px]")
-    ] = None,
-    unit: Annotated[
-        tracks.Unit, typer.Option(help="unit of the distances: px (pixels along x) or um")
-    ] = tracks.Unit.px,
-    alternative_linking_cost_factor: Annotated[
-        float, typer.Option(min=0.01, help="cost of no link, relative to the reference cost")
-    ] = 1.05,
-    cutoff_percentile: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            help="reference cost of gaps, splits and merges: this quantile of all their costs",
-        ),
-    ] = 0.9,
-    min_track_length: Annotated[
-        int, typer.Option(min=1, help="trees of fewer cells stay untracked; TrackMate: 2")
-    ] = 1,
+    linking_max_distance: track_options.LinkingMaxDistance = 15.0,
+    max_frame_gap: track_options.MaxFrameGap = 5,
+    gap_closing_max_distance: track_options.GapClosingMaxDistance = 15.0,
+    gap_closing: track_options.GapClosing = True,
+    splitting_max_distance: track_options.SplittingMaxDistance = None,
+    merging_max_distance: track_options.MergingMaxDistance = None,
+    size_min: track_options.SizeMin = None,
+    size_max: track_options.SizeMax = None,
+    unit: track_options.Unit = tracks.Unit.px,
+    alternative_linking_cost_factor: track_options.AlternativeLinkingCostFactor = 1.05,
+    cutoff_percentile: track_options.CutoffPercentile = 0.9,
+    min_track_length: track_options.MinTrackLength = 1,
     rules: Annotated[
         Rules,
         typer.Option(

@@ -278,7 +278,7 @@ def script_of(job, task) {
         own ? "[ -d ${quote(folder)} ] || { echo ${quote(missing_environment(job.environment))} >&2; exit 66; }" : ':',
         "export PATH=${paths.collect { path -> quote(path) }.join(':')}:\"\$PATH\" PYTHONDONTWRITEBYTECODE=1 PYTHONNOUSERSITE=1",
         'unset PYTHONPATH PYTHONHOME',
-        "export ${threads.collect { name -> "${name}=${task.cpus}" }.join(' ')}",
+        "export ${threads.collect { name -> "${name}=${task.cpus}" }.join(' ')} CYTOLOOM_MEMORY_MB=${task.memory ? task.memory.toMega() : ''}",
         'rm -rf out && mkdir out',
         job.command,
         "for name in ${quoted(job.outputs)}; do [ -e \"out/\$name\" ] || { echo ${quote(job.id)}\": did not make \$name\" >&2; exit 70; }; done",

@@ -4,6 +4,7 @@
  */
 include { TRACK as TRACKPY } from './track'
 include { TRACK as LAPTRACK } from './track'
+include { TRACK_IN_JAVA as TRACKMATE } from './trackmate'
 include { RELABEL } from './relabel'
 
 workflow TRACKING {
@@ -13,5 +14,6 @@ workflow TRACKING {
     main:
     if (tasks.TRACKPY) TRACKPY(tasks.remove('TRACKPY'))
     if (tasks.LAPTRACK) LAPTRACK(tasks.remove('LAPTRACK'))
+    if (tasks.TRACKMATE) TRACKMATE(tasks.remove('TRACKMATE'))
     if (tasks.RELABEL) RELABEL(tasks.remove('RELABEL'))
 }

@@ -1,5 +1,7 @@
 """Features that our TrackMate files declare, with TrackMate's own keys, names and dimensions."""
 
+from typing import Any
+
 # key: name, short name, dimension, whole number
 SPOT_FEATURES = {
     "QUALITY": ("Quality", "Quality", "QUALITY", False),
@@ -48,3 +50,14 @@ TRACK_FEATURES = {
     "TRACK_STOP": ("Track stop", "Track stop", "TIME", False),
     "TRACK_DISPLACEMENT": ("Track displacement", "Track disp.", "LENGTH", False),
 }
+
+
+def declarations(spots: dict[str, list[Any]]) -> dict[str, tuple[str, str, str, bool]]:
+    """Return name, short name, dimension and whether whole of each feature of `spot_features`."""
+    features = {key: SPOT_FEATURES[key] for key in SPOT_FEATURES if key in spots}
+    for key in spots:
+        if key not in features:
+            statistic, _, channel = key.partition("_INTENSITY_CH")
+            name = f"{INTENSITIES[statistic][1]} ch{channel}"
+            features[key] = (name, f"{statistic.title()} ch{channel}", "INTENSITY", False)
+    return features

@@ -22,8 +22,8 @@ from cytoloom.errors import BadData
 from cytoloom.exchange.trackmate_features import (
     EDGE_FEATURES,
     INTENSITIES,
-    SPOT_FEATURES,
     TRACK_FEATURES,
+    declarations,
 )
 from cytoloom.exchange.xml_text import Writer, attribute_texts
 
@@ -45,6 +45,16 @@ class Scene:
     pixel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)
     frame_interval: float | None = None
     filename: str = ""
+
+
+def scene_of(cells: pd.DataFrame, shape: tuple[int, int, int, int] | None = None) -> Scene:
+    """Return size and calibration of the image; without ``shape`` what the cells' boxes need."""
+    if shape is None:
+        ends = (("frame", 1), ("bbox_z1", 0), ("bbox_y1", 0), ("bbox_x1", 0))
+        t, z, y, x = (max(int(cells[c].max()) + more, 1) if len(cells) else 1 for c, more in ends)
+        shape = (t, z, y, x)
+    z_um, y_um, x_um = cells.attrs.get("pixel_size") or (1.0, 1.0, 1.0)
+    return Scene(shape, (z_um, y_um, x_um), cells.attrs.get("frame_interval"))
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,7 @@ def write(
     log
         Text for TrackMate's log page.
     """
-    spots = _spots(nodes, nodes if table is None else table, scene)
+    spots = spot_features(nodes, nodes if table is None else table, scene)
     with Writer(Path(path)) as xml:
         xml.start("TrackMate", version=VERSION)
         xml.one("Log", log or "Tracks exported by Cytoloom.")
@@ -116,7 +126,14 @@ def write(
 DEFAULT_RADIUS = 2.5  # px, as pyCyto hands to TrackMate
 
 
-def _spots(nodes: pd.DataFrame, table: pd.DataFrame, scene: Scene) -> dict[str, list[Any]]:
+def spot_features(nodes: pd.DataFrame, table: pd.DataFrame, scene: Scene) -> dict[str, list[Any]]:
+    """Return TrackMate's features of spots by key, one value per row of ``nodes``.
+
+    Parameters
+    ----------
+    nodes, table, scene
+        See `write`; micrometre and second.
+    """
     frame = nodes["frame"].astype(int).tolist()
     columns: dict[str, list[Any]] = {
         "QUALITY": [1.0] * len(nodes),
@@ -153,12 +170,7 @@ def _spots(nodes: pd.DataFrame, table: pd.DataFrame, scene: Scene) -> dict[str, 
 
 
 def _write_declarations(xml: Writer, spots: dict[str, list[Any]]) -> None:
-    features = {key: SPOT_FEATURES[key] for key in SPOT_FEATURES if key in spots}
-    for key in spots:
-        if key not in features:
-            statistic, _, channel = key.partition("_INTENSITY_CH")
-            name = f"{INTENSITIES[statistic][1]} ch{channel}"
-            features[key] = (name, f"{statistic.title()} ch{channel}", "INTENSITY", False)
+    features = declarations(spots)
     xml.start("FeatureDeclarations")
     kinds = (("Spot", features), ("Edge", EDGE_FEATURES), ("Track", TRACK_FEATURES))
     for kind, declared in kinds:

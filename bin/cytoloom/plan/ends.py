@@ -22,6 +22,7 @@ from cytoloom.regions import Region
 SMALLEST_LEVEL = 512  # px: images no larger along y and x get no pyramid
 INNER_KINDS = ("corelabel", "objects", "numbers", "statistics")
 Code = Callable[[str, str], str]
+TABULAR = ("parquet", "graphml")
 Digests = Callable[[Opened, Sequence[Region]], list[str]]
 
 
@@ -308,7 +309,7 @@ def _export_tables(
     joined: dict[str, list[LayerPlan]] = {}
     for layers in delivered.values():
         for _, layer in layers:
-            if EXTENSIONS.get(layer.kind) != "zarr":
+            if layer.extension in TABULAR:
                 joined.setdefault(f"{layer.tag}.{layer.channel}.{layer.kind}", []).append(layer)
     if not joined:
         return
@@ -320,6 +321,10 @@ def _export_tables(
             files += layer.names()
     command.output("tables", "tables")
     step.add(
+        own = place.layers.get((edges.tag, channel, "trackmate"))
+        if own:
+            command.option("trackmate", own.glob)
+            files += own.names()
         "core",
         _job("export tables", command, code, files, ["tables"], publish={"tables": "tables"}),
     )
@@ -346,7 +351,7 @@ def _report(
         name
         for layers in delivered.values()
         for _, layer in layers
-        if EXTENSIONS.get(layer.kind) != "zarr"
+        if layer.extension in TABULAR
         for name in layer.names()
     ]
     command = Command("deliver_report").option("run", str(run_file))

@@ -19,6 +19,7 @@ EXTENSIONS = {
     "trackedlabel": "zarr",
     "corelabel": "zarr",
     "network": "graphml",
+    "trackmate": "xml",
 }
 CHUNK_UNIT = 64  # a multiple of every network's stride, so that tiles begin on it
 BATCH_VOXELS = 2**25

@@ -1,0 +1,6 @@
+package fiji.plugin.trackmate;
+
+public enum Dimension
+{
+	NONE, QUALITY, COST, INTENSITY, INTENSITY_SQUARED, POSITION, VELOCITY, LENGTH, AREA, TIME, ANGLE, RATE, ANGLE_RATE, STRING
+}

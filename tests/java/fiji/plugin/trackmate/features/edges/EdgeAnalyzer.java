@@ -1,0 +1,9 @@
+package fiji.plugin.trackmate.features.edges;
+
+public interface EdgeAnalyzer
+{
+	default String getKey()
+	{
+		return getClass().getSimpleName();
+	}
+}

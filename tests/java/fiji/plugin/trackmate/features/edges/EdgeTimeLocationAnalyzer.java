@@ -1,0 +1,4 @@
+package fiji.plugin.trackmate.features.edges;
+
+public class EdgeTimeLocationAnalyzer implements EdgeAnalyzer
+{}

@@ -1,0 +1,9 @@
+package fiji.plugin.trackmate.features.track;
+
+public interface TrackAnalyzer
+{
+	default String getKey()
+	{
+		return getClass().getSimpleName();
+	}
+}

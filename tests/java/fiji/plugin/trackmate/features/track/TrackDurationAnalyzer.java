@@ -1,0 +1,4 @@
+package fiji.plugin.trackmate.features.track;
+
+public class TrackDurationAnalyzer implements TrackAnalyzer
+{}

@@ -1,0 +1,4 @@
+package ij;
+
+public class ImagePlus
+{}

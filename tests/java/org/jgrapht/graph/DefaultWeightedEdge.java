@@ -1,0 +1,4 @@
+package org.jgrapht.graph;
+
+public class DefaultWeightedEdge
+{}
