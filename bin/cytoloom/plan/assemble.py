@@ -27,7 +27,9 @@ from cytoloom.plan.jobs import Builder, Job, PlannedStep
 from cytoloom.plan.layers import Grid, Position, share_of
 from cytoloom.plan.model import Overrides, Pipeline, Step, slugs
 from cytoloom.plan.positions import Opened, PositionSource, find_positions, preflight
+from cytoloom.plan.problems import Problems
 from cytoloom.plan.resources import Resources, load_resources
+from cytoloom.plan.user_files import UserFiles
 from cytoloom.provenance import provenance_name
 from cytoloom.regions import Shape
 
@@ -121,11 +123,22 @@ def make_plan(
     steps = ingest_steps(
         positions, sources, dict(pipeline.slugs), code, digests, pipeline.patching.patches
     )
-    builder = Builder(
-        positions, pipeline.slugs, code, asked.batch_size, model, pipeline.patching.overlap or 0
+    files = UserFiles(
+        (path.parent.absolute(), overrides.launch_dir.absolute()),
+        {source.name: source.selected for source in sources},
+        Problems(str(path)),
+        cache if digest else None,
+        verify,
+        lenient,
     )
+    builder = Builder(
+        positions, pipeline.slugs, code, asked.batch_size, model, files.of,
+        pipeline.patching.overlap or 0,
+    )  # fmt: skip
     built = [builder.build(step) for step in pipeline.steps]
     plan.steps = [*steps, *built]
+    files.problems.raise_if_any()
+    plan.warnings += files.problems.warnings
     if pipeline.start:
         _skip(plan, {step.slug for step in pipeline.steps[: pipeline.start]})
     text = json.dumps(describe(plan), indent=1, sort_keys=True, default=str)

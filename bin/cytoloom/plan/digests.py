@@ -4,7 +4,7 @@ Nextflow sees a folder of the user's only by path, size and time, so a changed c
 a store would go unseen, and a touched file would run everything again. Instead the
 command of an ingest task carries a digest of the decoded pixels of its own region. The
 digests are kept in the user's cache by path, size and time of the files;
-``verify=True`` computes all anew.
+``verify=True`` computes all anew. Other files that a step is given are taken whole.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from cytoloom.files import writing
+from cytoloom.files import digest, writing
 from cytoloom.ingest import read_selected
 from cytoloom.regions import Region
 from cytoloom.selection import Selection
@@ -71,6 +71,28 @@ def _digest(source: Source, selection: Selection, channel: int, region: Region) 
         data = read_selected(source, selection, box, channel)
         state.update(data.tobytes())
     return state.hexdigest()
+
+
+def files_digest(paths: Sequence[Path], *, cache: Path, verify: bool = False) -> str:
+    """Return one digest of the content of files and folders, kept as `region_digests` does."""
+    state = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        for file in _files(path):
+            about = file.stat()
+            state.update(f"{file.resolve()}|{about.st_size}|{about.st_mtime_ns}".encode())
+    kept = cache / f"{state.hexdigest()}.json"
+    if not verify and kept.is_file():
+        try:
+            return str(json.loads(kept.read_text())[0])
+        except (OSError, ValueError, LookupError):
+            pass
+    found = "-".join(digest(path) for path in paths)
+    try:
+        with writing(kept) as temporary:
+            temporary.write_text(json.dumps([found]))
+    except OSError:
+        pass
+    return found
 
 
 def _key(source: Source, selection: Selection, channel: int, regions: Sequence[Region]) -> str:

@@ -118,6 +118,9 @@ class Builder:
         Gives the frames per batch that a tag asks for its phase, or None.
     model
         Gives, for a step that uses a model, the argument that names it and its digest.
+    files
+        Gives, for a step that is given files of the user, the options that name them at a
+        position (by its name) and for a group, and their digest.
     overlap
         Overlap of patches that the pipeline asks for [px].
     """
@@ -127,6 +130,7 @@ class Builder:
     code: Callable[[str, str], str]
     batch_size: Callable[[str, str], int | None] = lambda _tag, _phase: None
     model: Callable[[Step], tuple[dict[str, Any], str]] = lambda _step: ({}, "")
+    files: Callable[[Step, str, Group], tuple[dict[str, Any], str]] = lambda *_: ({}, "")
     overlap: int = 0
 
     def build(self, step: Step) -> PlannedStep:
@@ -262,14 +266,16 @@ class _GroupJobs:
             outputs.append(layer.parts[index][0])
         command.option("cores", phase.cores if phase.cores > 1 else None)
         model, digest = self.builder.model(self.step)
+        given, content = self.builder.files(self.step, self.position.name, self.group)
         takes = self.step.takes.get(phase.executable, frozenset())
         model = {name: value for name, value in model.items() if name in takes}
-        for name, value in (self.step.args_of(phase.executable) | model).items():
+        given = {name: value for name, value in given.items() if name in {*takes, "select"}}
+        for name, value in (self.step.args_of(phase.executable) | model | given).items():
             command.option(name, value)
         where = f"{index:04d}" if phase.name == self.step.row.phase else f"{phase.name} {index:04d}"
         self._add(
             phase.name, command, files, outputs, reach, where,
-            phase=phase, also=digest if model else "",
+            phase=phase, also=f"{digest if model else ''} {content if given else ''}".strip(),
         )  # fmt: skip
 
     def _statistics(self, phase: Phase, command: Command, region: Region) -> list[str]:

@@ -44,6 +44,15 @@ class PositionSource:
     frame_interval: float | None
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def selected(self) -> str:
+        """The part of the user's stack that is worked on, as text; empty where it is whole."""
+        for one in self.inputs:
+            if one.source is not None and one.selection is not None:
+                whole = one.selection.shape == one.source.shape
+                return "" if whole else str(one.selection)
+        return ""
+
 
 def find_positions(
     pipeline: Pipeline, *, assume_shape: Shape | None = None, lenient: bool = False

@@ -30,7 +30,7 @@ STAGES = (
 CHANNELS = ("one", "pair", "triple", "many", "image_label")
 FAN_OUTS = ("patch", "frames", "position")
 STATISTICS = (None, "frame", "stack")
-_TUPLES = ("input_type", "output_type", "aliases", "merge_makes", "merge_args", "whole")
+_TUPLES = ("input_type", "output_type", "aliases", "merge_makes", "merge_args", "whole", "files")
 _MAPPINGS = ("inputs", "outputs", "reads", "makes")
 
 
@@ -89,6 +89,8 @@ class Row:
     reads: Mapping[str, str] = field(default_factory=dict)
     whole: tuple[str, ...] = ()
     around: int = 0
+    files: tuple[str, ...] = ()
+    select: bool = False
     fan_out: str = "position"
     statistics: str | None = None
     halo: Any = 0
