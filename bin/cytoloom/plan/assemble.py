@@ -288,11 +288,13 @@ def _job_json(job: Job, environment: Callable[[str], str]) -> dict[str, Any]:
 
 def _resources(plan: Plan, step: PlannedStep, phase: str, jobs: list[Job]) -> dict[str, Any]:
     """Return what the tasks of a phase ask for: the resource YAML, else the data's shape."""
-    found = {
+    found: dict[str, Any] = {
         "cpus": max(job.cores for job in jobs),
         "memory_mb": max(job.memory_mb for job in jobs),
         "seconds": max(job.seconds for job in jobs),
     }
+    if any(job.gpu for job in jobs):
+        found["gres"] = "gpu:1"
     tag = next((s.tag for s in plan.pipeline.steps if s.slug == step.tag), step.tag)
     asked = plan.resources.steps.get(tag)
     if asked:

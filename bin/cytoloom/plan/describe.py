@@ -36,6 +36,7 @@ def dry_run_text(plan: Plan) -> str:
                 lines.append(
                     f"  {job.id}  [{where}]  image {job.family}, {job.cores} cores, "
                     f"{job.memory_mb} MB, {math.ceil(job.seconds / 60)} min"
+                    f"{', 1 GPU' if job.gpu else ''}"
                 )
                 lines.append(f"    {job.command}")
     files, size = expected_output(plan)

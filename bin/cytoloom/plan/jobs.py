@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cytoloom.plan.layers import EXTENSIONS, LayerPlan, Position, part_name, share_of, slug
@@ -49,6 +49,7 @@ class Job:
     memory_mb: int = BASE_MEMORY_MB
     seconds: int = 3600
     cores: int = 1
+    gpu: bool = False
     region: str | None = None
     publish: dict[str, str] = field(default_factory=dict)
 
@@ -135,6 +136,8 @@ class Builder:
 
     def build(self, step: Step) -> PlannedStep:
         """Return the jobs of one step and note the layers that it makes."""
+        if step.row.gpu_family and step.args.get("gpu"):
+            step = replace(step, row=step.row.in_family(step.row.gpu_family))
         tools = {
             "number": "NUMBER",
             "stitch": "STITCH",
@@ -320,6 +323,7 @@ class _GroupJobs:
         row = phase or self.step.row
         family = "core" if executable else row.family
         voxels = reach.size if reach else 0
+        args = self.step.args_of(row.executable) if phase else {}
         channel = self._file_channel(self.group.output_channel)
         self.planned.add(
             name,
@@ -333,6 +337,7 @@ class _GroupJobs:
                 memory_mb=BASE_MEMORY_MB + int(voxels * row.bytes_per_voxel / 2**20),
                 seconds=600 + int(4 * voxels * row.seconds_per_voxel),
                 cores=row.cores,
+                gpu=bool(self.step.row.gpu and args.get("gpu")),
                 region=str(reach) if reach else None,
             ),
         )

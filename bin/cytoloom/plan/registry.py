@@ -9,7 +9,7 @@ A row of a method that is not part of this version has ``available: false`` and
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -30,6 +30,7 @@ STAGES = (
 CHANNELS = ("one", "pair", "triple", "many", "image_label")
 FAN_OUTS = ("patch", "frames", "position")
 STATISTICS = (None, "frame", "stack")
+GPU = (None, "optional")
 _TUPLES = ("input_type", "output_type", "aliases", "merge_makes", "merge_args", "whole", "files")
 _MAPPINGS = ("inputs", "outputs", "reads", "makes")
 
@@ -104,6 +105,8 @@ class Row:
     tracked: int = 0
     relabel: str | None = None
     cores: int = 1
+    gpu: str | None = None
+    gpu_family: str | None = None
     bytes_per_voxel: float = 40
     seconds_per_voxel: float = 1e-7
     description: str = ""
@@ -147,6 +150,14 @@ class Row:
     @property
     def _made_before(self) -> set[str]:
         return {role for phase in self.before for role in phase.makes}
+
+    def in_family(self, family: str) -> Row:
+        """Return the row with its own phase, and those that share its family, in another one."""
+        before = tuple(
+            replace(phase, family=family) if phase.family == self.family else phase
+            for phase in self.before
+        )
+        return replace(self, family=family, before=before)
 
     def kind(self, role: str, index: int = 0) -> str:
         """Return the kind of layer that ``role`` takes for the channel at ``index``."""
@@ -223,6 +234,7 @@ def _row(path: Path, name: str, data: Any) -> Row:
         (row.channels, CHANNELS, "channels"),
         (row.fan_out, FAN_OUTS, "fan_out"),
         (row.statistics, STATISTICS, "statistics"),
+        (row.gpu, GPU, "gpu"),
         (row.output_channel_name, ("optional", "required"), "output_channel_name"),
     ):
         if value not in valid:
