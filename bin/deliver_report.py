@@ -10,6 +10,7 @@ import typer
 
 from cytoloom import __version__, cli
 from cytoloom.files import writing
+from cytoloom.provenance import join_records
 from cytoloom.report import counting, diagram, making, page, sections
 from cytoloom.report.inputs import Inputs, index, read_run
 
@@ -188,6 +189,7 @@ def build(inputs: Inputs, summary: dict[str, Any]) -> str:
     when = dt.datetime.now().astimezone().strftime("%d %B %Y, %H:%M %Z")
     stem = Path(run["pipeline"]).name
     return page.render(
+        "report.html.j2",
         title=run.get("description") or stem,
         about=f"{stem} · {when} · Cytoloom {run['version']}",
         when=when,
@@ -202,15 +204,6 @@ def build(inputs: Inputs, summary: dict[str, Any]) -> str:
         pipeline_text=run["pipeline_text"],
         **made,
     )
-
-
-def write_provenance(records: list[Path], target: Path) -> None:
-    """Join the provenance of all tasks: one JSON object per line, with the name of its output."""
-    with writing(target) as path, open(path, "w", encoding="utf-8") as lines:
-        for record in records:
-            output = record.name.removesuffix(".provenance.json")
-            content = {"output": output, **json.loads(record.read_text(encoding="utf-8"))}
-            lines.write(json.dumps(content, ensure_ascii=False) + "\n")
 
 
 def main(
@@ -231,7 +224,8 @@ def main(
     with writing(out_summary) as path:
         path.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     if out_provenance:
-        write_provenance(found.provenance, out_provenance)
+        with writing(out_provenance) as path:
+            join_records(found.provenance, path)
     text = build(found, summary)
     with writing(out_report) as path:
         path.write_text(text, encoding="utf-8")

@@ -43,6 +43,9 @@ def main(
     dry_run: Annotated[
         bool, OUT, typer.Option("--dry_run", help="print every task; submit nothing")
     ] = False,
+    sweep: Annotated[
+        Path | None, OUT, typer.Option(help="sweep YAML: a grid of arguments to compare")
+    ] = None,
     assume_shape: Annotated[
         str | None,
         OUT,
@@ -63,6 +66,7 @@ def main(
         input_=input,
         until=until,
         from_tag=from_tag,
+        sweep=sweep,
         lenient=dry_run,
         assume_shape=shape,
         digest=not dry_run,

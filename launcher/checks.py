@@ -161,7 +161,7 @@ def tested_families(tiers: list[str]) -> list[str]:
         return ["core"]
     if tiers == ["--full"]:
         return [name for name in families(PROJECT) if name not in install.ON_REQUEST]
-    return list(install.USUAL_FAMILIES)
+    return [*install.USUAL_FAMILIES]
 
 
 def test(words: list[str]) -> int:

@@ -38,6 +38,7 @@ usage: ./cytoloom run --pipeline P.yaml [--outdir FOLDER] [options of Nextflow]
   --outdir FOLDER    results (default: output_dir of the pipeline)
   --resources FILE   resource YAML
   --until TAG        stop after this step        --from TAG   begin with this step
+  --sweep FILE       run over a grid of arguments and rank them (docs/sweep.md)
   --dry_run          print every task, submit nothing
   --nextflow PATH    a Nextflow of your own (or set CYTOLOOM_NEXTFLOW)
   -profile NAME      local (default), slurm, apptainer
@@ -113,7 +114,7 @@ def plan_file(line: RunLine) -> Path:
     """Where the plan goes: in Nextflow's work folder, by the same name for the same run."""
     words = [*line.words, ""]
     given = [words[i + 1] for i, word in enumerate(words) if word in ("-w", "-work-dir")]
-    run = "|".join(line.values.get(name, "") for name in ("pipeline", "outdir"))
+    run = "|".join(line.values.get(name, "") for name in ("pipeline", "outdir", "sweep"))
     name = hashlib.sha256(run.encode()).hexdigest()[:12]
     return Path(given[-1] if given else "work").absolute() / f"plan-{name}.json"
 

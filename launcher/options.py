@@ -12,7 +12,7 @@ from .host import USAGE, Failure
 GLOBAL_VALUES = ("-log", "-C", "-syslog")
 GLOBAL_FLAGS = ("-q", "-quiet")
 # Parameters of the plan; the others mean something to Nextflow only.
-PLAN_VALUES = ("pipeline", "outdir", "resources", "input", "until", "from", "assume_shape")
+PLAN_VALUES = ("pipeline", "outdir", "resources", "input", "until", "from", "sweep", "assume_shape")
 PLAN_FLAGS = ("verify_inputs",)
 
 

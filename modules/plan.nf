@@ -114,7 +114,7 @@ def run_planner() {
     def path = file("${workDir}/plan-${workflow.sessionId}.json")
     path.parent.mkdirs()
     def command = ["${folder}/bin/python", "${projectDir}/bin/plan_pipeline.py", '--pipeline', params.pipeline, '--out', path]
-    ['outdir', 'resources', 'input', 'until', 'from', 'assume_shape'].each { name -> if (params[name]) command += ["--${name}", params[name]] }
+    ['outdir', 'resources', 'input', 'until', 'from', 'sweep', 'assume_shape'].each { name -> if (params[name]) command += ["--${name}", params[name]] }
     ['dry_run', 'verify_inputs'].each { name -> if (params[name]) command << "--${name}" }
     def builder = new ProcessBuilder(command.collect { word -> word.toString() }).inheritIO()
     builder.environment().put('PYTHONDONTWRITEBYTECODE', '1')

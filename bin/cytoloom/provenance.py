@@ -79,6 +79,15 @@ def recording(executable: str, values: dict[str, Any], roles: dict[str, Any]) ->
         temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
+def join_records(records: Iterable[Path], target: Path) -> None:
+    """Join the provenance of tasks: one JSON object per line, with the name of its output."""
+    with open(target, "w", encoding="utf-8") as lines:
+        for record in records:
+            output = record.name.removesuffix(".provenance.json")
+            content = {"output": output, **json.loads(record.read_text(encoding="utf-8"))}
+            lines.write(json.dumps(content, ensure_ascii=False) + "\n")
+
+
 def provenance_name(outputs: Iterable[str]) -> str:
     """Return the name of the provenance file of a task that writes ``outputs``."""
     return f"{min(outputs)}.provenance.json"

@@ -6,6 +6,7 @@ include { UNITE } from './unite'
 include { DELIVER as PYRAMID } from './deliver'
 include { DELIVER as EXPORT } from './deliver'
 include { DELIVER as REPORT } from './deliver'
+include { DELIVER as SWEEP } from './deliver'
 
 workflow DELIVERY {
     take:
@@ -16,4 +17,5 @@ workflow DELIVERY {
     if (tasks.PYRAMID) PYRAMID(tasks.remove('PYRAMID'))
     if (tasks.EXPORT) EXPORT(tasks.remove('EXPORT'))
     if (tasks.REPORT) REPORT(tasks.remove('REPORT'))
+    if (tasks.SWEEP) SWEEP(tasks.remove('SWEEP'))
 }

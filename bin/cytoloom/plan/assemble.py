@@ -11,17 +11,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cytoloom.errors import BadData, CytoloomError, InputMissing
+from cytoloom.errors import BadData, CytoloomError, InputMissing, UsageError
 from cytoloom.files import writing
 from cytoloom.models import digest_of
 from cytoloom.plan.arguments import Signatures
 from cytoloom.plan.digests import region_digests
-from cytoloom.plan.ends import delivery_steps, ingest_steps
+from cytoloom.plan.ends import delivery_steps, ingest_steps, sweep_steps
 from cytoloom.plan.grammar import CAP, load_pipeline
 from cytoloom.plan.jobs import Builder, Job, PlannedStep
 from cytoloom.plan.layers import Grid, Position, share_of
@@ -29,6 +29,7 @@ from cytoloom.plan.model import Overrides, Pipeline, Step, slugs
 from cytoloom.plan.positions import Opened, PositionSource, find_positions, preflight
 from cytoloom.plan.problems import Problems
 from cytoloom.plan.resources import Resources, load_resources
+from cytoloom.plan.sweep import Choice, Joined, Sweep, edited, join, load_sweep
 from cytoloom.plan.user_files import UserFiles
 from cytoloom.provenance import provenance_name
 from cytoloom.regions import Shape
@@ -48,6 +49,8 @@ class Plan:
     steps: list[PlannedStep]
     warnings: list[str]
     given: list[tuple[str, str]] = field(default_factory=list)
+    sweep: Sweep | None = None
+    joined: Joined | None = None  # the steps of all points of the sweep
 
     def jobs(self) -> list[Job]:
         """Return all jobs, in order."""
@@ -71,6 +74,7 @@ def make_plan(
     until: str | None,
     from_tag: str | None,
     lenient: bool,
+    sweep: Path | None,
     assume_shape: Shape | None,
     digest: bool,
     verify: bool,
@@ -90,6 +94,7 @@ def make_plan(
         output_dir=outdir, input=input_, until=until, from_tag=from_tag, dry_run=lenient
     )
     pipeline = load_pipeline(path, overrides)
+    pipeline, swept, joined = _sweep(sweep, pipeline, overrides)
     asked = load_resources(resources, pipeline) if resources else Resources()
     if not lenient:
         _check_output_folder(pipeline.output_dir)
@@ -103,6 +108,8 @@ def make_plan(
         sources,
         [],
         [*pipeline.warnings, *warnings],
+        sweep=swept,
+        joined=joined,
     )
 
     def digests(opened: Opened, regions: Any) -> list[str]:
@@ -116,9 +123,9 @@ def make_plan(
     models: dict[str, tuple[dict[str, Any], str]] = {}
 
     def model(step: Step) -> tuple[dict[str, Any], str]:
-        if step.tag not in models:
-            models[step.tag] = _model(step, path.parent, lenient, plan.warnings)
-        return models[step.tag]
+        if step.slug not in models:
+            models[step.slug] = _model(step, path.parent, lenient, plan.warnings)
+        return models[step.slug]
 
     steps = ingest_steps(
         positions, sources, dict(pipeline.slugs), code, digests, pipeline.patching.patches
@@ -135,8 +142,7 @@ def make_plan(
         positions, pipeline.slugs, code, asked.batch_size, model, files.of,
         pipeline.patching.overlap or 0,
     )  # fmt: skip
-    built = [builder.build(step) for step in pipeline.steps]
-    plan.steps = [*steps, *built]
+    plan.steps = [*steps, *_build(builder, pipeline, joined.steps if joined else pipeline.steps)]
     files.problems.raise_if_any()
     plan.warnings += files.problems.warnings
     if pipeline.start:
@@ -147,10 +153,44 @@ def make_plan(
         with writing(run_file) as temporary:
             temporary.write_text(text)
     where = run_file or Path("plan.run.json")
-    plan.steps += delivery_steps(pipeline, positions, plan.steps, code, where, run_digest)
+    if joined:
+        plan.steps += sweep_steps(positions, plan.steps, code, where, run_digest)
+    else:
+        plan.steps += delivery_steps(pipeline, positions, plan.steps, code, where, run_digest)
     for job in plan.jobs():
         job.outputs.append(provenance_name(job.outputs))
     return plan
+
+
+def _sweep(
+    path: Path | None, base: Pipeline, overrides: Overrides
+) -> tuple[Pipeline, Sweep | None, Joined | None]:
+    """Read a sweep, and the pipeline at every point of its grid; return the cropped pipeline."""
+    if path is None:
+        return base, None, None
+    if base.start:
+        raise UsageError("--from does not go with --sweep: a sweep shares what it can by itself")
+    signatures = Signatures()
+    sweep = load_sweep(path, base, signatures)
+
+    def at(choice: Choice) -> Pipeline:
+        edit = replace(overrides, edit=lambda root: edited(root, base, sweep, choice))
+        return load_pipeline(base.path, edit, signatures=signatures)
+
+    joined = join(sweep, [at(choice) for choice in sweep.points()])
+    return replace(base, image_range={**base.image_range, **sweep.crop}), sweep, joined
+
+
+def _build(builder: Builder, pipeline: Pipeline, steps: Sequence[Step]) -> list[PlannedStep]:
+    """Return the jobs of steps; those of one tag (points of a sweep) are one planned step."""
+    slugs_ = {step.tag: step.slug for step in pipeline.steps}
+    found: dict[str, PlannedStep] = {}
+    for step in steps:
+        made = builder.build(step)
+        whole = found.setdefault(step.tag, replace(made, tag=slugs_[step.tag], phases={}))
+        for phase, jobs in made.phases.items():
+            whole.phases.setdefault(phase, []).extend(jobs)
+    return list(found.values())
 
 
 def _model(

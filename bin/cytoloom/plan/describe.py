@@ -102,4 +102,34 @@ def run_description(plan: Plan, version: str) -> dict[str, Any]:
             }
             for step in pipeline.steps[pipeline.start :]
         ],
+        "sweep": sweep_description(plan),
+    }
+
+
+def sweep_description(plan: Plan) -> dict[str, Any] | None:
+    """Return the grid of a sweep: its axes, and arguments and names of steps of every point."""
+    if plan.sweep is None or plan.joined is None:
+        return None
+    lines = {step.tag: step.line for step in plan.pipeline.steps}
+    return {
+        "path": str(plan.sweep.path),
+        "rank_by": plan.sweep.rank_by,
+        "crop": {axis: [part.start, part.stop] for axis, part in plan.sweep.crop.items()},
+        "axes": [
+            {
+                "tag": tag,
+                "argument": name,
+                "line": lines[tag],
+                "values": [node.plain() for node in values],
+            }
+            for tag, name, values in plan.sweep.axes
+        ],
+        "points": [
+            {
+                "index": list(point.index),
+                "arguments": {tag: dict(args) for tag, args in point.arguments.items()},
+                "slugs": dict(point.slugs),
+            }
+            for point in plan.joined.points
+        ],
     }

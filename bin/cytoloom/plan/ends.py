@@ -19,10 +19,11 @@ from cytoloom.plan.positions import Opened, PositionSource
 from cytoloom.provenance import provenance_name
 from cytoloom.regions import Region
 
+COMPARED_KINDS = ("label", "edges", "evaluation")  # what the points of a sweep are judged by
 SMALLEST_LEVEL = 512  # px: images no larger along y and x get no pyramid
 INNER_KINDS = ("corelabel", "objects", "numbers", "statistics")
-Code = Callable[[str, str], str]
 TABULAR = ("parquet", "graphml")
+Code = Callable[[str, str], str]
 Digests = Callable[[Opened, Sequence[Region]], list[str]]
 
 
@@ -186,6 +187,40 @@ def delivery_steps(
     return [*made, report]
 
 
+def sweep_steps(
+    places: Sequence[Position],
+    steps: Sequence[PlannedStep],
+    code: Code,
+    run_file: Path,
+    run_digest: str,
+) -> list[PlannedStep]:
+    """Return the step that compares the points of a sweep."""
+    jobs = [job for step in steps for phase in step.phases.values() for job in phase]
+    files = [provenance_name(job.outputs) for job in jobs]
+    for place in places:
+        for (tag, _, kind), layer in place.layers.items():
+            if kind in COMPARED_KINDS or (tag == INGEST and kind in ("image", "label")):
+                files += layer.names()
+    command = Command("deliver_sweep").option("run", str(run_file)).option("inputs", "in")
+    outputs = {
+        "report": "sweep.html",
+        "table": "sweep.csv",
+        "picture": "contact_sheet.png",
+        "winner": "winner.yaml",
+        "provenance": "provenance.jsonl",
+    }
+    for role, name in outputs.items():
+        command.output(role, name)
+    publish = {n: f"pipeline_info/{n}" if n.endswith("jsonl") else n for n in outputs.values()}
+    step = PlannedStep("sweep", "Sweep", "delivery", "SWEEP")
+    also = f"page {_page_digest()} run {run_digest}"
+    step.add(
+        "core",
+        _job("sweep", command, code, files, outputs.values(), also=also, publish=publish),
+    )
+    return [step]
+
+
 def _delivered(place: Position, hidden: set[str]) -> list[tuple[str, LayerPlan]]:
     """Return (channel, layer) of all layers that are results."""
     return [
@@ -286,6 +321,10 @@ def _export_tracks(
             command.option("label", painted.glob)
             files += painted.names()
             outputs["ctc"] = f"{base}.ctc"
+        own = place.layers.get((edges.tag, channel, "trackmate"))
+        if own:
+            command.option("trackmate", own.glob)
+            files += own.names()
         for name, path in outputs.items():
             command.output(name, path)
         step.add(
@@ -321,10 +360,6 @@ def _export_tables(
             files += layer.names()
     command.output("tables", "tables")
     step.add(
-        own = place.layers.get((edges.tag, channel, "trackmate"))
-        if own:
-            command.option("trackmate", own.glob)
-            files += own.names()
         "core",
         _job("export tables", command, code, files, ["tables"], publish={"tables": "tables"}),
     )

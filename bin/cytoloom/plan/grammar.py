@@ -99,6 +99,8 @@ def load_pipeline(
     if root is None:
         problems.raise_if_any()
     assert root is not None
+    if overrides.edit is not None:
+        root = overrides.edit(root)
     known_keys(root, (*KEYS, *WITHOUT_EFFECT), problems, "key")
     paths = Paths(path.parent.absolute(), overrides.launch_dir.absolute(), overrides.dry_run,
                   problems)  # fmt: skip

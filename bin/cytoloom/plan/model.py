@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cytoloom.plan.nodes import Node
 from cytoloom.plan.registry import Row
 
 LONGEST_SLUG = 48
@@ -155,6 +156,7 @@ class Overrides:
     from_tag: str | None = None
     dry_run: bool = False
     launch_dir: Path = field(default_factory=Path.cwd)
+    edit: Callable[[Node], Node] | None = None  # what a sweep changes in the YAML
 
 
 def slugs(names: Iterable[str], reserved: Iterable[str] = ()) -> dict[str, str]:

@@ -74,8 +74,8 @@ def palette() -> dict[str, str]:
     return dict(YAML(typ="safe", pure=True).load((ASSETS / "palette.yaml").read_text()))
 
 
-def render(**content: Any) -> str:
-    """Return the page as HTML."""
+def render(template: str, **content: Any) -> str:
+    """Return a page as HTML, from a template of ``assets/report``."""
     import jinja2
 
     folder = ASSETS / "report"
@@ -87,4 +87,4 @@ def render(**content: Any) -> str:
         undefined=jinja2.StrictUndefined,
     )
     style = (folder / "report.css").read_text(encoding="utf-8")
-    return environment.get_template("report.html.j2").render(style=style, **content)
+    return environment.get_template(template).render(style=style, **content)
