@@ -23,7 +23,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from cytoloom import cli, contacts, images, networks, statistics, tables
+from cytoloom import cli, contacts, devices, images, networks, statistics, tables
 from cytoloom.errors import BadData, UsageError
 from cytoloom.regions import Region
 
@@ -57,12 +57,15 @@ class Rule:
         Names of the effector and the target label image.
     same
         Whether both are of the same label image; a cell is then no partner of itself.
+    nearest
+        How distances between outlines are found; None: on the CPU.
     """
 
     reach: float | None
     pixel_size: tuple[float, float, float]
     channels: tuple[str, str]
     same: bool = False
+    nearest: contacts.Nearest | None = None
 
 
 def reach_of(method: Method | None, distance: float) -> float | None:
@@ -101,6 +104,7 @@ def measure_frame(
         rule.pixel_size[1:] if flat else rule.pixel_size,
         reach=rule.reach,
         own=own,
+        nearest=rule.nearest,
     )
     found = contact_table(pairs, cells, rule.channels, flat=flat)
     closest = contacts.closest_distances(*(c[CENTROID_UM].to_numpy() for c in cells), own=own)
@@ -251,12 +255,14 @@ def main(
     max_gap: Annotated[
         int, typer.Option(min=0, help="frames without contact that one contact event may bridge")
     ] = 0,
+    gpu: devices.Gpu = False,
 ) -> None:
     """Contacts between effectors and targets: labels and tables of two channels, in this order.
 
     Events are of the frames of this task alone; a fanned-out run joins its tasks' contacts
     by analyse_contact_merge.py.
     """
+    device = devices.choose_device(gpu, "torch")
     layers, cells = _open(label, table)
     where = _whole_frames(region, layers[0])
     rule = Rule(
@@ -264,6 +270,7 @@ def main(
         layers[0].pixel_size,
         (layers[0].channel, layers[1].channel),
         same=label[0] == label[1],
+        nearest=contacts.nearest_on(device) if gpu else None,
     )
     if rule.same and rule.reach is None:
         log.warning(

@@ -18,7 +18,7 @@ with the outlines of close pairs, not with cells x cells x pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Integers = NDArray[np.int64]
+Nearest = Callable[[NDArray[np.float64], NDArray[np.float64], float], NDArray[np.float64]]
+_CHUNK = 1 << 24  # distances that a device holds at once
 _TOLERANCE = 1e-9  # relative; 3 x 0.3 um must be within 0.9 um
 
 
@@ -199,6 +201,7 @@ def find_contacts(
     *,
     reach: float | None = None,
     own: Integers | None = None,
+    nearest: Nearest | None = None,
 ) -> Pairs:
     """Return the pairs of one frame that are in contact.
 
@@ -215,6 +218,8 @@ def find_contacts(
     own : ndarray of int64, shape (n,), optional
         Where both are of the same layer: the number of each effector among the targets, or
         0; a cell is no partner of itself.
+    nearest : callable, optional
+        How distances are found: `nearest_by_tree` (default) or one of `nearest_on`.
 
     Returns
     -------
@@ -234,7 +239,9 @@ def find_contacts(
         keys, gaps = shared, np.zeros(shared.size)
         faces = direct[np.isin(direct[:, 0], shared)]
     else:
-        keys, gaps, near = _within(border, outline(targets, counts[1]), spacing, reach, own)
+        keys, gaps, near = _within(
+            border, outline(targets, counts[1]), spacing, reach, own, nearest or nearest_by_tree
+        )
         inner = np.setdiff1d(shared, keys)
         keys, gaps = np.append(keys, inner), np.append(gaps, np.zeros(inner.size))
         gaps[np.isin(keys, shared)] = 0
@@ -263,12 +270,58 @@ def _faces_at(border: Outline, targets: NDArray[np.int32], stride: int) -> Integ
     return np.concatenate(rows)
 
 
-def _within(
-    border: Outline, other: Outline, spacing: Sequence[float], reach: float, own: Integers
-) -> tuple[Integers, NDArray[np.float64], Integers]:
-    """Return keys and gaps of pairs whose outlines are within reach, and their (key, face)."""
+def nearest_by_tree(
+    surface: NDArray[np.float64], points: NDArray[np.float64], limit: float
+) -> NDArray[np.float64]:
+    """Return the distance of each point to the nearest of a surface; inf beyond ``limit``.
+
+    Parameters
+    ----------
+    surface : ndarray, shape (n, ndim)
+    points : ndarray, shape (..., ndim)
+    limit : float
+
+    Returns
+    -------
+    ndarray, shape of ``points`` without the last axis
+    """
     from scipy.spatial import cKDTree
 
+    found, _ = cKDTree(surface).query(points, distance_upper_bound=limit)
+    return np.asarray(found)
+
+
+def nearest_on(device: str) -> Nearest:
+    """Return a `Nearest` that compares all points with all others on a device of PyTorch.
+
+    Distances are of float64 and the same as those of `nearest_by_tree`.
+    """
+    import torch
+
+    def nearest(
+        surface: NDArray[np.float64], points: NDArray[np.float64], limit: float
+    ) -> NDArray[np.float64]:
+        there = torch.from_numpy(surface).to(device)
+        flat = torch.from_numpy(points.reshape(-1, points.shape[-1]))
+        least = [
+            ((part.to(device)[:, None] - there[None]) ** 2).sum(dim=2).amin(dim=1).sqrt().cpu()
+            for part in flat.split(max(1, _CHUNK // max(1, surface.size)))
+        ]
+        found = torch.cat(least).numpy().reshape(points.shape[:-1])
+        return np.where(found < limit, found, np.inf)
+
+    return nearest
+
+
+def _within(
+    border: Outline,
+    other: Outline,
+    spacing: Sequence[float],
+    reach: float,
+    own: Integers,
+    nearest: Nearest,
+) -> tuple[Integers, NDArray[np.float64], Integers]:
+    """Return keys and gaps of pairs whose outlines are within reach, and their (key, face)."""
     half = np.asarray(spacing, np.float64) / 2
     limit = reach * (1 + _TOLERANCE) + _TOLERANCE * float(half.min())
     stride = other.count + 1
@@ -285,7 +338,7 @@ def _within(
         mine = mine[((place >= low) & (place <= high)).all(axis=1)]
         if not mine.size:
             continue
-        reached, _ = cKDTree(surface).query(border.points(mine) * half, distance_upper_bound=limit)
+        reached = nearest(surface, border.points(mine) * half, limit)
         owners, first = np.unique(border.owner[mine], return_index=True)
         gap = np.minimum.reduceat(reached.min(axis=1), first)
         near = np.isfinite(reached[:, reached.shape[1] // 2])

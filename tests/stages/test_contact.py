@@ -349,3 +349,46 @@ def test_mistakes_get_one_line(scene, tmp_path, break_it, code, message):
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "contacts.parquet").exists()
+
+
+def test_all_distances_on_a_device_equal_those_of_the_tree(family_python):
+    """The kernel of --gpu, on the CPU: its sums are of float64 on any device."""
+    code = """
+import numpy as np
+from cytoloom import contacts
+random = np.random.default_rng(1)
+for ndim in (2, 3):
+    surface = random.integers(0, 60, (700, ndim)) * 0.15
+    points = random.integers(0, 90, (400, 3, ndim)) * 0.15
+    limit = 2.0
+    tree = contacts.nearest_by_tree(surface, points, limit)
+    found = contacts.nearest_on("cpu")(surface, points, limit)
+    assert found.shape == points.shape[:-1]
+    assert ((found == 0) == (tree == 0)).all()
+    assert (np.isfinite(found) == np.isfinite(tree)).all()
+    near = np.isfinite(tree)
+    assert near.any() and not near.all()
+    np.testing.assert_allclose(found[near], tree[near], rtol=1e-15, atol=0)
+print("equal")
+"""
+    python = family_python("ultrack")
+    done = subprocess.run(
+        [python, "-c", code], capture_output=True, text=True, check=False,
+        env={"PYTHONPATH": str(Path(analyse_contact.__file__).parent)},
+    )  # fmt: skip
+    assert done.stdout.strip() == "equal", done.stderr
+
+
+def test_a_gpu_that_is_not_there_is_refused(scene, tmp_path, family_python):
+    arguments, _, _ = scene()
+    words = [str(family_python("ultrack")), str(BIN / "analyse_contact.py"), "--gpu"]
+    for name, values in arguments.items():
+        for value in values:
+            words += [f"--{name}", str(value)]
+    words += ["--out-contacts", str(tmp_path / "contacts.parquet")]
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, env={"CUDA_VISIBLE_DEVICES": "-1"}
+    )
+    assert done.returncode == 65
+    assert "finds no GPU" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
