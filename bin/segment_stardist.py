@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """StarDist: star-convex objects (nuclei, round cells) by a neural network.
 
-Each frame is normalised between two percentiles of the whole frame. Patches are read
-with a halo wider than the network's reach, their origin on the network's grid, so a
-pixel sees the same in any patch. Candidates of equal probability are ranked by their
-place in the frame, so that suppression and painting do not depend on the patch either.
+Labels are those of StarDist's own ``predict_instances``, for any cut into patches. Each
+frame is normalised between two percentiles of the whole frame. Patches are read with a
+halo wider than the network's reach, their origin on the network's grid, so a pixel sees
+the same in any patch. Candidates of equal probability, which StarDist sorts anyhow, are
+ranked by their place in the frame; suppression and drawing go on in its coordinates.
 """
 
 import contextlib
@@ -13,143 +14,261 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
-from cytoloom import cli, models, provenance, seam_files
+from cytoloom import cli, devices, images, models, provenance, seam_files
 from cytoloom import statistics as histograms
+from cytoloom.blocks import blocks
 from cytoloom.errors import BadData
 from cytoloom.pixels import numbers
 
-OBJECT_REACH = 32  # beyond the network's reach: candidates that compete for an object [px]
-BLOCK = 1536  # edge of what the network sees at once, which bounds memory [px]
+OBJECT_REACH = 64  # beyond the network's reach: objects that compete for their pixels [px]
+AT_ONCE = {2: 2**21, 3: 2**23}  # what the network sees at once, which bounds memory [px]
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What patches must respect: dimensions, total stride [px] and reach [px] of a network."""
+    """What pieces of an image must respect, along the last axes of z, y, x.
 
-    dimensions: int
-    stride: int
-    reach: int
+    Attributes
+    ----------
+    stride
+        Total stride of the network [px]; pieces begin on its multiples.
+    reach
+        How far an output looks [px].
+    """
+
+    stride: tuple[int, ...]
+    reach: tuple[int, ...]
+
+    @property
+    def dimensions(self):
+        """2 or 3."""
+        return len(self.stride)
 
 
 def geometry(config):
     """Return the geometry of a StarDist network from its ``config.json``.
 
-    The stride is grid x pool^depth. The reach adds up the radii of all convolutions of the
-    U-Net, each in pixels of its level.
+    The stride is grid x pool^depth. The reach adds up the radii of all convolutions, each in
+    pixels of its level.
     """
-    grid = max(config["grid"])
-    depth = config.get("unet_n_depth", config.get("resnet_n_blocks", 3))
-    pool = max(config.get("unet_pool", [2, 2]))
-    radius = max(config.get("unet_kernel_size", [3, 3])) // 2
+    grid = config["grid"]
+    if config.get("backbone") == "resnet":
+        radius = max(config.get("resnet_kernel_size", [3])) // 2
+        count = config.get("resnet_n_blocks", 4) * config.get("resnet_n_conv_per_block", 3)
+        return Geometry(tuple(grid), tuple(g * (radius * (count + 1) + 1) + 4 for g in grid))
+    depth = config.get("unet_n_depth", 3)
     convolutions = config.get("unet_n_conv_per_depth", 2)
-    down = sum(convolutions * radius * pool**level for level in range(depth))
-    middle = convolutions * radius * pool**depth
-    head = radius + grid
-    reach = grid * (2 * down + middle + head + pool**depth)
-    return Geometry(config["n_dim"], grid * pool**depth, reach)
+    pools = config.get("unet_pool", [2] * len(grid))
+    kernels = config.get("unet_kernel_size", [3] * len(grid))
+    stride, reach = [], []
+    for g, pool, kernel in zip(grid, pools, kernels, strict=True):
+        radius = kernel // 2
+        down = sum(convolutions * radius * pool**level for level in range(depth))
+        middle = convolutions * radius * pool**depth
+        head = radius + g
+        stride.append(g * pool**depth)
+        reach.append(g * (2 * down + middle + head + pool**depth))
+    return Geometry(tuple(stride), tuple(reach))
 
 
-def resample(image, scale, origin, stride):
-    """Sample an image (y, x) at whole pixels of a frame scaled by ``scale``.
+@dataclass(frozen=True)
+class Candidates:
+    """Objects that the network proposes, n in number.
 
-    Returns
-    -------
-    scaled : ndarray, shape (y, x)
-    start : ndarray, shape (2,)
-        Its origin in the scaled frame, on multiples of ``stride``.
+    Attributes
+    ----------
+    probability : ndarray, shape (n,)
+    distance : ndarray, shape (n, rays)
+        From the point to the outline [px].
+    point : ndarray, shape (n, dimensions), int
+        [px] in the frame that the network sees.
+    classes : ndarray, shape (n, classes + 1), or None
+        Probability of each class; the first is background.
     """
-    from scipy import ndimage
 
-    start = [int(np.ceil(o * scale / stride - 1e-9)) * stride for o in origin]
-    stop = [
-        int(np.floor((o + n - 1) * scale + 1e-9)) + 1
-        for o, n in zip(origin, image.shape, strict=True)
-    ]
-    axes = [
-        np.arange(a, max(b, a + 1)) / scale - o for a, b, o in zip(start, stop, origin, strict=True)
-    ]
-    grid = np.meshgrid(*axes, indexing="ij")
-    return ndimage.map_coordinates(image, grid, order=1, mode="nearest"), np.array(start)
+    probability: Any
+    distance: Any
+    point: Any
+    classes: Any = None
+
+    def __len__(self):
+        return len(self.probability)
+
+    def take(self, index):
+        """Return some candidates, in the order of ``index``."""
+        classes = None if self.classes is None else self.classes[index]
+        return Candidates(self.probability[index], self.distance[index], self.point[index], classes)
 
 
-def segment_plane(model, image, origin, *, prob_thresh, nms_thresh, scale=1.0, stride=16):
-    """Segment a normalised plane, or a piece of one, with a 2-D network.
+def find_candidates(model, network, pixels, start, prob_thresh):
+    """Return the candidates of a piece of a frame, the least probable first, block by block.
+
+    Of equal probability are first those that come first in the frame.
+    """
+    found = []
+    most = AT_ONCE[network.dimensions]
+    for core, read in blocks(pixels.shape, network.stride, network.reach, most):
+        piece = pixels[tuple(slice(*span) for span in read)]
+        probability, distance, *classes, point = model.predict_sparse(
+            piece, axes="ZYX"[-pixels.ndim :], prob_thresh=prob_thresh, show_tile_progress=False
+        )
+        point = point + np.array([a for a, _ in read])
+        low, high = np.array(core).T
+        own = ((point >= low) & (point < high)).all(axis=1)
+        found.append((probability[own], distance[own], point[own], *(c[own] for c in classes)))
+    probability, distance, point, *classes = (np.concatenate(c) for c in zip(*found, strict=True))
+    candidates = Candidates(probability, distance, point + start, *classes)
+    return candidates.take(np.lexsort((*candidates.point.T[::-1], candidates.probability)))
+
+
+def suppress(candidates, nms_thresh, rays=None):
+    """Return the candidates that are kept, the most probable first.
+
+    As StarDist does it, in coordinates of the whole frame: the rounding of its float32 depends
+    on them. Candidates are given by their rank, for it does not sort equal ones stably.
+    """
+    from stardist import nms
+
+    rank = np.arange(len(candidates), dtype=np.float64)
+    if rays is None:
+        kept = nms.non_maximum_suppression_sparse(
+            candidates.distance, rank, candidates.point, nms_thresh=nms_thresh, verbose=False
+        )
+    else:
+        kept = nms.non_maximum_suppression_3d_sparse(
+            candidates.distance, rank, candidates.point, rays, nms_thresh=nms_thresh, verbose=False
+        )
+    return candidates.take(kept[1].astype(np.int64))
+
+
+def segment_stack(model, network, pixels, origin, frame, *, prob_thresh, nms_thresh, scale=1.0):
+    """Segment a normalised frame, or a piece of one.
 
     Parameters
     ----------
-    model : stardist.models.StarDist2D
-    image : ndarray, shape (y, x), float32
+    model : stardist.models.StarDist2D or StarDist3D
+    pixels : ndarray, shape (y, x) or (z, y, x), float32
         Normalised; its origin on the network's stride.
-    origin : sequence of 2 int
-        Place of the piece in the frame [px].
+    origin, frame : sequence of int
+        Place of the piece in the frame, and shape of the frame [px].
     prob_thresh, nms_thresh, scale : float
         As in StarDist.
 
     Returns
     -------
-    ndarray, shape (y, x), int32
+    labels : ndarray, shape of ``pixels``, int32
+    objects : Candidates
+        Those of the labels 1, 2, ….
 
     References
     ----------
     Schmidt, U. et al. (2018). Cell detection with star-convex polygons. MICCAI, 265-273.
+    Weigert, M. et al. (2020). Star-convex polyhedra for 3D object detection and segmentation
+    in microscopy. WACV, 3655-3662.
     """
-    from stardist.nms import non_maximum_suppression_sparse
-
     start = np.asarray(origin)
-    scaled = image
+    scaled = pixels
     if scale != 1:
-        scaled, start = resample(image, scale, origin, stride)
-    blocks = tuple(-(-n // BLOCK) for n in scaled.shape)
-    probability, distances, points = model.predict_sparse(
-        scaled, axes="YX", prob_thresh=prob_thresh, n_tiles=blocks, show_tile_progress=False
-    )[:3]
-    if not len(probability):
-        return np.zeros(image.shape, np.int32)
-    order = np.lexsort((points[:, 1], points[:, 0], probability))
-    points, distances = points[order], distances[order]
-    rank = np.arange(len(order), dtype=np.float64)
-    points, rank, distances, _ = non_maximum_suppression_sparse(
-        distances, rank, points, nms_thresh=nms_thresh, verbose=False
-    )
-    upwards = np.argsort(rank)
-    centres = (points[upwards] + start) / scale - np.asarray(origin)
-    return draw(distances[upwards] / scale, centres, image.shape)
+        scaled, start = resample(pixels, scale, origin, frame, network.stride)
+    found = find_candidates(model, network, scaled, start, prob_thresh)
+    if not len(found):
+        return np.zeros(pixels.shape, np.int32), found
+    if network.dimensions == 2:
+        found = suppress(found, nms_thresh)
+        found = found.take(np.argsort(found.probability, kind="stable"))
+        return draw_polygons(found, origin, pixels.shape, scale), found
+    from stardist.rays3d import rays_from_json
+
+    rays = rays_from_json(model.config.rays_json)
+    found = suppress(found, nms_thresh, rays)
+    return draw_polyhedra(found, rays, origin, pixels.shape, scale), found
 
 
-def draw(distances, centres, shape):
-    """Draw star-convex polygons, later ones over earlier ones.
+def resample(image, scale, origin, frame, stride):
+    """Return a piece of a frame magnified as ``scipy.ndimage.zoom`` (order 1) does the frame.
 
-    As StarDist draws them, but each about its own centre: in coordinates of the whole image
-    the rounding of its float32 would depend on where the image begins.
+    Parameters
+    ----------
+    image : ndarray
+        The piece.
+    origin, frame : sequence of int
+        Place of the piece, and shape of the frame [px].
+
+    Returns
+    -------
+    scaled : ndarray
+    start : ndarray of int
+        Its origin in the scaled frame, on multiples of ``stride``.
+    """
+    from scipy import ndimage
+
+    axes, start = [], []
+    for n, first, size, step in zip(image.shape, origin, frame, stride, strict=True):
+        count = max(1, round(size * scale))
+        at = np.arange(count) * ((size - 1) / (count - 1) if count > 1 else 1.0)
+        low = -(-int(np.searchsorted(at, first)) // step) * step
+        high = count if first + n == size else int(np.searchsorted(at, first + n - 1, "right"))
+        axes.append(np.minimum(at[low : max(high, low + 1)], size - 1) - first)
+        start.append(low)
+    grid = np.meshgrid(*axes, indexing="ij")
+    return ndimage.map_coordinates(image, grid, order=1, mode="nearest"), np.array(start)
+
+
+def draw_polygons(objects, origin, shape, scale=1.0):
+    """Draw star-convex polygons, later ones over earlier ones, as StarDist does.
+
+    The outlines are in coordinates of the whole frame: the rounding of their float32 would
+    else depend on where the piece begins.
     """
     from skimage.draw import polygon
+    from stardist.geometry import dist_to_coord
 
-    angles = np.arange(distances.shape[1]) * (2 * np.pi / distances.shape[1])
-    directions = np.stack([np.sin(angles), np.cos(angles)])
+    rescale = (1 / scale, 1 / scale)
+    outlines = dist_to_coord(objects.distance, objects.point * np.array(rescale), rescale)
+    first = np.asarray(origin)[:, np.newaxis]
+    end = np.asarray(origin) + shape
     labels = np.zeros(shape, np.int32)
-    for label, (distance, centre) in enumerate(zip(distances, centres, strict=True), 1):
-        whole = np.floor(centre).astype(int)
-        inset = int(np.ceil(distance.max())) + 1
-        outline = directions * distance.astype(np.float64) + (centre - whole + inset)[:, np.newaxis]
-        at = np.stack(polygon(*outline)) + (whole - inset)[:, np.newaxis]
-        at = at[:, ((at >= 0) & (at < np.array(shape)[:, np.newaxis])).all(axis=0)]
+    for label, outline in enumerate(outlines, 1):
+        at = np.stack(polygon(*outline, end)) - first
+        at = at[:, (at >= 0).all(axis=0)]
         labels[at[0], at[1]] = label
     return labels
 
 
-def load(folder, cores):
-    """Return the network in ``folder`` and its geometry, TensorFlow quiet and on ``cores``."""
-    config = _config(folder)
-    os.environ.update(
-        TF_CPP_MIN_LOG_LEVEL="3",
-        OMP_NUM_THREADS=str(cores),
-        CUDA_VISIBLE_DEVICES=os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+def draw_polyhedra(objects, rays, origin, shape, scale=1.0):
+    """Draw star-convex polyhedra, earlier ones over later ones, as StarDist does.
+
+    It draws into a frame that begins at 0; what no polyhedron touches of it is never in memory.
+    """
+    from stardist.geometry import polyhedron_to_label
+
+    first = np.array(origin)
+    drawn = polyhedron_to_label(
+        objects.distance,
+        objects.point / scale,
+        rays=rays.copy(scale=(1 / scale,) * 3) if scale != 1 else rays,
+        shape=tuple(int(n) for n in first + shape),
+        prob=np.arange(len(objects), 0, -1),
+        verbose=False,
     )
+    return drawn[tuple(slice(int(a), None) for a in first)].astype(np.int32)
+
+
+def load(folder, cores, gpu=False):
+    """Return the network in ``folder`` and its geometry, TensorFlow quiet and on ``cores``.
+
+    Raises
+    ------
+    BadData
+        If the model cannot be loaded, or a GPU is asked for and there is none.
+    """
+    config = _config(folder)
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", OMP_NUM_THREADS=str(cores))
     with contextlib.redirect_stdout(io.StringIO()), _quiet():
         import tensorflow as tf
         from stardist.models import StarDist2D, StarDist3D
@@ -157,6 +276,11 @@ def load(folder, cores):
         tf.get_logger().setLevel("ERROR")
         tf.config.threading.set_intra_op_parallelism_threads(cores)
         tf.config.threading.set_inter_op_parallelism_threads(1)
+        if devices.choose_device(gpu, "tensorflow") == "cpu":
+            tf.config.set_visible_devices([], "GPU")
+        for device in tf.config.get_visible_devices("GPU"):
+            tf.config.experimental.set_memory_growth(device, enable=True)
+        tf.config.experimental.enable_tensor_float_32_execution(enabled=False)
         kind = StarDist3D if config["n_dim"] == 3 else StarDist2D
         try:
             model = kind(None, name=folder.name, basedir=str(folder.parent))
@@ -189,10 +313,22 @@ def _config(folder):
         ) from error
 
 
+def normalised(stack, low, high):
+    """Return a stack with ``low`` at 0 and ``high`` at 1, in float32 as csbdeep's ``normalize``.
+
+    Integers of which float32 does not hold all are subtracted in float64.
+    """
+    stack = numbers(stack, low, high)
+    kind = np.float32 if stack.dtype.itemsize <= 2 or stack.dtype.kind == "f" else np.float64
+    low, high = kind(low), kind(high)
+    return ((stack.astype(kind) - low) / (high - low)).astype(np.float32)
+
+
 def main(
     image: cli.Image,
     statistics: cli.Statistics,
     out_label: cli.OutLabel,
+    out_detections: seam_files.OutDetections = None,
     out_objects: seam_files.OutObjects = None,
     region: cli.RegionText = None,
     halo: cli.Halo = 0,
@@ -215,7 +351,11 @@ def main(
     ] = None,
     scale: Annotated[
         float,
-        typer.Option(min=0.05, max=20, help="magnify the image for the network by this factor"),
+        typer.Option(
+            min=0.05,
+            max=20,
+            help="magnify the image for the network by this factor, along all its axes",
+        ),
     ] = 1.0,
     percentile_low: Annotated[
         float, typer.Option(min=0, max=100, help="percentile of the frame that becomes 0 [%]")
@@ -223,48 +363,55 @@ def main(
     percentile_high: Annotated[
         float, typer.Option(min=0, max=100, help="percentile of the frame that becomes 1 [%]")
     ] = 99.8,
+    gpu: devices.Gpu = False,
 ) -> None:
     """Segment nuclei or round cells with a StarDist network, frame by frame.
 
-    The shipped model is stardist_nuclei (fluorescent nuclei). Nothing is downloaded: other
-    models are given by the path of their folder. A constant frame has no objects.
+    The shipped model is stardist_nuclei (fluorescent nuclei, 2-D). Nothing is downloaded: other
+    models are given by the path of their folder; those of 3-D segment stacks of planes. A
+    constant frame has no objects. The probability of each object, and its class where the
+    model has classes, are columns of the table of label_to_sparse.
     """
     folder = Path(models.find_model(model_name, "stardist")).resolve()
     known = histograms.read(statistics)
-    model, shape = load(folder, cores)
+    whole = images.open_layer(image).shape[1:]
+    model, network = load(folder, cores, gpu)
+    if network.dimensions == 2 and whole[0] > 1:
+        raise BadData(
+            f"{model_name}: a model of planes for an image of {whole[0]} planes; give a 3-D "
+            "model, or choose planes at ingest"
+        )
+    if network.dimensions == 3 and whole[0] == 1:
+        raise BadData(f"{model_name}: a 3-D model for an image of one plane; give a 2-D model")
     provenance.note(model=folder.name, model_sha=models.digest(folder))
     prob = model.thresholds.prob if prob_thresh is None else prob_thresh
     nms = model.thresholds.nms if nms_thresh is None else nms_thresh
+    plane = 3 - network.dimensions
 
     def segment(stack, frame, origin):
         low, high = (known.percentile(q, [frame]) for q in (percentile_low, percentile_high))
-        if shape.dimensions == 2 and len(stack) > 1:
-            raise BadData(
-                f"{model_name}: a model of planes for an image of {len(stack)} planes; give a "
-                "3-D model, or choose planes at ingest"
-            )
         if high <= low:
             return np.zeros(stack.shape, np.int32)
-        stack = numbers(stack, low, high)
-        pixels = ((stack - np.float64(low)) / (high - low)).astype(np.float32)
-        if shape.dimensions == 3:
-            return model.predict_instances(
-                pixels, axes="ZYX", prob_thresh=prob, nms_thresh=nms, show_tile_progress=False,
-                scale=None if scale == 1 else (1, scale, scale),
-            )[0]  # fmt: skip
-        return segment_plane(
-            model, pixels[0], origin[1:], prob_thresh=prob, nms_thresh=nms, scale=scale,
-            stride=shape.stride,
-        )[np.newaxis]  # fmt: skip
+        pixels = normalised(stack, low, high).reshape(stack.shape[plane:])
+        labels, objects = segment_stack(
+            model, network, pixels, origin[plane:], whole[plane:],
+            prob_thresh=prob, nms_thresh=nms, scale=scale,
+        )  # fmt: skip
+        return seam_files.Found(
+            labels.reshape(stack.shape),
+            objects.probability,
+            None if objects.classes is None else objects.classes.argmax(axis=-1),
+        )
 
     seam_files.segment_part(
         image,
         out_label,
         segment,
+        out_detections=out_detections,
         out_objects=out_objects,
         region=region,
-        halo=max(halo, int(np.ceil(shape.reach / scale)) + OBJECT_REACH),
-        stride=shape.stride,
+        halo=int(np.ceil(max(network.reach[-2:]) / scale)) + max(halo, OBJECT_REACH),
+        stride=max(network.stride[-2:]),
         channel=channel,
     )
 

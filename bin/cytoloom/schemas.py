@@ -66,6 +66,8 @@ intensity_p05   float?  counts   5th percentile
 intensity_p25   float?  counts   25th percentile
 intensity_p75   float?  counts   75th percentile
 intensity_p95   float?  counts   95th percentile
+probability     float?  -        of the object, by the network that found it
+class_id        int32?  -        class of the object, by the network that found it
 """
 
 _TRACK = """
@@ -76,6 +78,14 @@ generation      int32?  -        number of splits before this track
 """
 
 _DECLARED = {
+    "detections": """
+position        text    -        position
+frame           int32   frame    time index, from 0
+label           uint32  -        number of the object in its label image, unique in the frame
+label_channel   text    -        label image
+probability     float?  -        of the object, by the network that found it
+class_id        int32?  -        class of the object, by the network that found it
+""",
     "cells": _OBJECT,
     "tracks": _OBJECT + _TRACK,
     "edges": """
@@ -266,6 +276,7 @@ KEYS = {
     "survival": ("position", "group", "time_frames"),
     "killing_summary": ("position",),
     "death_thresholds": ("position", "death_threshold"),
+    "detections": ("position", "frame", "label"),
     "cells": ("position", "frame", "label", "channel"),
     "tracks": ("position", "frame", "label", "channel"),
     "edges": ("position", "frame", "label", "next_frame", "next_label"),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from cytoloom import cli, images
+from cytoloom import cli, images, tables
 from cytoloom.errors import BadData
 from cytoloom.files import find, writing
 from cytoloom.images import Layer
@@ -40,8 +41,40 @@ OutObjects = Annotated[
     cli.Contract("output"),
     typer.Option(help="objects of a patch to write, for the number and stitch phases"),
 ]
+OutDetections = Annotated[
+    Path | None,
+    cli.Contract("output"),
+    typer.Option(help="table of what the method knows of each object to write (Parquet)"),
+]
 Origin = tuple[int, int, int]
-Segment = Callable[[NDArray[Any], int, Origin], NDArray[np.integer[Any]]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Labels of a frame, and what the method knows of the objects 1, 2, … .
+
+    Attributes
+    ----------
+    labels : ndarray, shape (z, y, x), integers
+    probability : ndarray, shape (n,), or None
+        That there is an object.
+    class_id : ndarray, shape (n,), integers, or None
+        Class of the object.
+    """
+
+    labels: NDArray[np.integer[Any]]
+    probability: NDArray[np.floating[Any]] | None = None
+    class_id: NDArray[np.integer[Any]] | None = None
+
+    def of(self, label: int) -> dict[str, Any]:
+        """Return probability and class of a label."""
+        return {
+            "probability": None if self.probability is None else float(self.probability[label - 1]),
+            "class_id": None if self.class_id is None else int(self.class_id[label - 1]),
+        }
+
+
+Segment = Callable[[NDArray[Any], int, Origin], NDArray[np.integer[Any]] | Found]
 _BOX = ("z0", "y0", "x0", "z1", "y1", "x1")
 
 
@@ -72,6 +105,7 @@ def segment_part(
     out_label: Path,
     segment: Segment,
     *,
+    out_detections: Path | None = None,
     out_objects: Path | None = None,
     region: str | None = None,
     halo: int = 0,
@@ -85,9 +119,11 @@ def segment_part(
     image
         Pattern of the image layer.
     segment
-        ``segment(image (z, y, x), frame, origin (z, y, x)) -> labels (z, y, x)``.
+        ``segment(image (z, y, x), frame, origin (z, y, x)) -> labels (z, y, x)``, or `Found`.
+    out_detections
+        Table of probabilities and classes, where the layer is not cut into patches.
     out_objects
-        Given where the layer is cut into patches.
+        Given where the layer is cut into patches; the phase ``number`` then makes the table.
     halo, stride
         How far the method looks, and the grid of its origin [px].
     """
@@ -97,25 +133,57 @@ def segment_part(
     core, around = box_of(box), box_of(read)
     labels = np.zeros(box.shape, np.uint32)
     views: list[View] = []
+    rows: list[dict[str, Any]] = []
     for frame in cli.progress(box.frames, "frames", len(box.frames)):
         plane = layer.read(read.frame(frame))[0]
-        found = segment(plane, frame, around[:3])
-        if found.shape != plane.shape:
-            raise ValueError(f"labels of shape {found.shape} for an image of {plane.shape}")
+        answer = segment(plane, frame, around[:3])
+        found = answer if isinstance(answer, Found) else Found(answer)
+        if found.labels.shape != plane.shape:
+            raise ValueError(f"labels of shape {found.labels.shape} for an image of {plane.shape}")
+        own = box.frame(frame).within(read.frame(frame))[1:]
         if out_objects is None:
-            inside = found[box.frame(frame).within(read.frame(frame))[1:]]
-            labels[frame - box.t[0]] = number_in_raster_order(inside)
+            inside = found.labels[own]
+            numbered = labels[frame - box.t[0]] = number_in_raster_order(inside)
+            for number, label in enumerate(_former(numbered, inside), start=1):
+                rows.append({"frame": frame, "label": number, **found.of(label)})
             continue
-        found = keep_touching(found, around, core)
-        labels[frame - box.t[0]] = found[box.frame(frame).within(read.frame(frame))[1:]]
-        views += find_objects(found, frame, around, core, layer.shape[1:])
+        kept = keep_touching(found.labels, around, core)
+        labels[frame - box.t[0]] = kept[own]
+        former = _former(kept, found.labels)
+        views += [
+            replace(view, **found.of(former[view.label - 1]))
+            for view in find_objects(kept, frame, around, core, layer.shape[1:])
+        ]
     images.write_part(out_label, labels, region=box, like=layer, kind="label", channel=channel)
+    about = tables.describe(layer) | ({"channel": channel} if channel else {})
     if out_objects is not None:
-        write_objects(out_objects, views)
+        write_objects(out_objects, views, about)
+    if out_detections is not None:
+        write_detections(out_detections, rows, about)
 
 
-def write_objects(path: Path | str, views: Sequence[View]) -> None:
-    """Write the objects that a tile sees, whole or not at all."""
+def _former(numbered: NDArray[np.integer[Any]], labels: NDArray[np.integer[Any]]) -> list[int]:
+    """Return, for the numbers 1, 2, …, the label that each had before."""
+    former = np.zeros(int(numbered.max(initial=0)) + 1, np.int64)
+    former[numbered] = labels
+    return [int(label) for label in former[1:]]
+
+
+def write_detections(
+    path: Path | str, rows: Sequence[dict[str, Any]], about: dict[str, Any]
+) -> None:
+    """Write what the method knows of each object: frame, label, probability and class."""
+    columns: dict[str, Any] = {
+        name: [row[name] for row in rows] for name in ("frame", "label", "probability", "class_id")
+    }
+    columns |= {"position": about["position"], "label_channel": about["channel"]}
+    tables.write_arrow(path, tables.from_columns(columns, "detections", about=about))
+
+
+def write_objects(
+    path: Path | str, views: Sequence[View], about: dict[str, Any] | None = None
+) -> None:
+    """Write the objects that a tile sees, whole or not at all; ``about`` describes the layer."""
     columns: dict[str, list[Any]] = {
         "frame": [v.frame for v in views],
         "label": [v.label for v in views],
@@ -124,10 +192,12 @@ def write_objects(path: Path | str, views: Sequence[View]) -> None:
         "area": [v.area for v in views],
         "cut": [v.cut for v in views],
         "mask": [v.bits for v in views],
+        "probability": [v.probability for v in views],
+        "class_id": [v.class_id for v in views],
         **_columns("first_", [v.first for v in views], "zyx"),
         **_columns("", [v.box for v in views], _BOX),
     }
-    _write(path, "objects", columns)
+    _write(path, "objects", columns, about)
 
 
 def read_objects(pattern: Path | str, frames: range | None = None) -> list[View]:
@@ -143,11 +213,18 @@ def read_objects(pattern: Path | str, frames: range | None = None) -> list[View]
             cut=row["cut"],
             box=_row_box(row),
             bits=row["mask"],
+            probability=row["probability"],
+            class_id=row["class_id"],
         )
         for path in find(pattern, what="objects")
         for row in _read(path, "objects")
         if frames is None or row["frame"] in frames
     ]
+
+
+def read_about(pattern: Path | str) -> dict[str, Any]:
+    """Return what the objects of tiles say of their layer: position, channel, pixel size."""
+    return dict(_metadata(find(pattern, what="objects")[0], "objects").get("about") or {})
 
 
 def write_numbers(path: Path | str, finals: Sequence[Final]) -> None:
@@ -195,7 +272,9 @@ def _row_box(row: dict[str, Any]) -> Box:
     return (row["z0"], row["y0"], row["x0"], row["z1"], row["y1"], row["x1"])
 
 
-def _write(path: Path | str, kind: str, columns: dict[str, list[Any]]) -> None:
+def _write(
+    path: Path | str, kind: str, columns: dict[str, list[Any]], about: dict[str, Any] | None = None
+) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -207,23 +286,36 @@ def _write(path: Path | str, kind: str, columns: dict[str, list[Any]]) -> None:
         "read": pa.string(),
         "cut": pa.bool_(),
         "mask": pa.binary(),
+        "probability": pa.float64(),
+        "class_id": pa.int32(),
     }
     arrays = {name: pa.array(v, types.get(name, pa.int64())) for name, v in columns.items()}
-    table = pa.table(arrays).replace_schema_metadata({"cytoloom": json.dumps({"kind": kind})})
+    header = json.dumps({"kind": kind, "about": about})
+    table = pa.table(arrays).replace_schema_metadata({"cytoloom": header})
     with writing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+
+
+def _metadata(path: Path, kind: str) -> dict[str, Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        header = json.loads((pq.read_schema(path).metadata or {}).get(b"cytoloom", b"{}"))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise BadData(f"{path}: not a file of {kind} ({error})") from error
+    if header.get("kind") != kind:
+        raise BadData(f"{path}: not a file of {kind}; give the files of the core phase")
+    return dict(header)
 
 
 def _read(path: Path, kind: str) -> list[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    _metadata(path, kind)
     try:
-        table = pq.read_table(path, partitioning=None)
-        about = json.loads((table.schema.metadata or {}).get(b"cytoloom", b"{}"))
-    except (pa.ArrowException, OSError, ValueError) as error:
+        rows: list[dict[str, Any]] = pq.read_table(path, partitioning=None).to_pylist()
+    except (pa.ArrowException, OSError) as error:
         raise BadData(f"{path}: not a file of {kind} ({error})") from error
-    if about.get("kind") != kind:
-        raise BadData(f"{path}: not a file of {kind}; give the files of the core phase")
-    rows: list[dict[str, Any]] = table.to_pylist()
     return rows

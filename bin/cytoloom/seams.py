@@ -108,6 +108,8 @@ class View:
         First pixel (z, y, x) in raster order.
     cut
         Whether it touches an edge of ``read`` inside the frame, so that more may follow.
+    probability, class_id
+        What the method knows of it, or None.
     """
 
     frame: int
@@ -119,6 +121,8 @@ class View:
     cut: bool
     box: Box
     bits: bytes
+    probability: float | None = None
+    class_id: int | None = None
 
     @property
     def mask(self) -> Mask:
