@@ -2,16 +2,53 @@
 """Crocker-Grier tracking of cells with trackpy."""
 
 import logging
-from typing import Annotated
+import warnings
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from cytoloom import cli, tables, tracks
+from cytoloom import cli, tables, track_options, tracks
 from cytoloom.errors import BadData, UsageError
 
 log = logging.getLogger("cytoloom")
+
+
+class Prediction(StrEnum):
+    """Where a cell is expected in the next frame."""
+
+    none = "none"
+    nearest_velocity = "nearest_velocity"
+    drift = "drift"
+    channel = "channel"
+
+
+class FlowAxis(StrEnum):
+    """Axis of a flow."""
+
+    x = "x"
+    y = "y"
+
+
+class LinkStrategy(StrEnum):
+    """How trackpy solves a group of competing cells."""
+
+    auto = "auto"
+    recursive = "recursive"
+    nonrecursive = "nonrecursive"
+    hybrid = "hybrid"
+    numba = "numba"
+    drop = "drop"
+
+
+class NeighborStrategy(StrEnum):
+    """How trackpy finds neighbours."""
+
+    KDTree = "KDTree"
+    BTree = "BTree"
 
 
 def link(
@@ -19,9 +56,8 @@ def link(
     places: NDArray[np.float64],
     *,
     search_range: float,
-    memory: int = 0,
-    adaptive_stop: float | None = None,
-    adaptive_step: float = 0.95,
+    predictor: Any = None,
+    **options: Any,
 ) -> NDArray[np.int64]:
     """Link objects over time.
 
@@ -30,12 +66,14 @@ def link(
     frames : ndarray of int, shape (n,)
         Not decreasing.
     places : ndarray of float, shape (n, 2 or 3)
+        Axes (z,) y, x.
     search_range
         Greatest distance, in the unit of ``places``.
-    memory
-        Frames for which an object may vanish.
-    adaptive_stop, adaptive_step
-        Where too many objects compete, the range shrinks by ``step`` down to ``stop``.
+    predictor
+        One of `trackpy.predict`, fresh.
+    options
+        Of `trackpy.link`: memory, adaptive_stop, adaptive_step, neighbor_strategy,
+        link_strategy.
 
     Returns
     -------
@@ -56,20 +94,11 @@ def link(
     if not len(frames):
         return np.empty((0, 2), dtype=np.int64)
     trackpy.quiet()
-    numbers = np.arange(frames[0], frames[-1] + 1)
-    starts, stops = np.searchsorted(frames, numbers), np.searchsorted(frames, numbers, "right")
-    spots = ((int(t), places[a:b]) for t, a, b in zip(numbers, starts, stops, strict=True))
+    linked = _linked if predictor is None else _predicted
     frame = None
     particles: list[int] = []
     try:
-        for number, ids in trackpy.link_iter(
-            spots,
-            search_range,
-            memory=memory,
-            adaptive_stop=adaptive_stop,
-            adaptive_step=adaptive_step,
-            link_strategy="hybrid",
-        ):
+        for number, ids in linked(frames, places, search_range, predictor, options):
             frame = number
             particles += [int(i) for i in ids]
     except trackpy.SubnetOversizeException as error:
@@ -82,6 +111,58 @@ def link(
     order = np.argsort(particle, kind="stable")
     edges = np.stack([order[:-1], order[1:]], axis=1)[np.diff(particle[order]) == 0]
     return edges[np.lexsort((edges[:, 1], edges[:, 0]))]
+
+
+Numbered = Iterator[tuple[int, Any]]
+
+
+def _linked(
+    frames: NDArray[np.int64], places: NDArray[Any], search_range: float, _: Any, options: Any
+) -> Numbered:
+    """Yield frame and particles, frames without cells included, as `trackpy.link` does."""
+    import trackpy
+
+    numbers = np.arange(frames[0], frames[-1] + 1)
+    starts, stops = np.searchsorted(frames, numbers), np.searchsorted(frames, numbers, "right")
+    spots = ((int(t), places[a:b]) for t, a, b in zip(numbers, starts, stops, strict=True))
+    yield from trackpy.link_iter(spots, search_range, **options)
+
+
+def _predicted(
+    frames: NDArray[np.int64],
+    places: NDArray[Any],
+    search_range: float,
+    predictor: Any,
+    options: Any,
+) -> Numbered:
+    """Yield frame and particles of the frames with cells, as a predictor's ``link_df`` does."""
+    import pandas as pd
+
+    columns = list("zyx"[-places.shape[1] :])
+    table = pd.DataFrame(places, columns=columns).assign(frame=frames)
+    spots = (part for _, part in table.groupby("frame"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # no velocities yet: cells are expected where they were
+        for part in predictor.link_df_iter(spots, search_range, pos_columns=columns, **options):
+            yield int(part["frame"].iloc[0]), part["particle"]
+
+
+def predictor_of(
+    prediction: Prediction, span: int, bin_size: float | None, flow_axis: str, minsamples: int
+) -> Any:
+    """Return a fresh predictor of trackpy, or None."""
+    from trackpy import predict
+
+    match prediction:
+        case Prediction.nearest_velocity:
+            return predict.NearestVelocityPredict(span=span)
+        case Prediction.drift:
+            return predict.DriftPredict(span=span)
+        case Prediction.channel:
+            if bin_size is None:
+                raise UsageError("prediction=channel needs bin_size")
+            return predict.ChannelPredict(bin_size, flow_axis, minsamples=minsamples, span=span)
+    return None
 
 
 def main(
@@ -115,23 +196,43 @@ def main(
         float, typer.Option(min=0, help="TrackMate's name for search_range [unit]")
     ] = 15.0,
     max_frame_gap: Annotated[int, typer.Option(min=1, help="TrackMate's name for memory + 1")] = 1,
-    size_min: Annotated[
-        float | None, typer.Option(help="track only cells of an area above this [px]")
-    ] = None,
-    size_max: Annotated[
-        float | None, typer.Option(help="track only cells of an area below this [px]")
-    ] = None,
-    unit: Annotated[
-        tracks.Unit, typer.Option(help="unit of the distances: px (pixels along x) or um")
-    ] = tracks.Unit.px,
-    min_track_length: Annotated[
-        int, typer.Option(min=1, help="tracks of fewer cells stay untracked")
+    prediction: Annotated[
+        Prediction,
+        typer.Option(
+            help="expect cells where they were; or further by the velocity of the nearest cell, "
+            "by the mean velocity of all, or by the profile of a channel's flow"
+        ),
+    ] = Prediction.none,
+    prediction_span: Annotated[
+        int, typer.Option(min=1, help="velocities are over this many frames")
     ] = 1,
+    bin_size: Annotated[
+        float | None,
+        typer.Option(min=0, help="prediction=channel: width of the bins across the flow [unit]"),
+    ] = None,
+    flow_axis: Annotated[
+        FlowAxis, typer.Option(help="prediction=channel: axis of the flow")
+    ] = FlowAxis.x,
+    minsamples: Annotated[
+        int, typer.Option(min=1, help="prediction=channel: cells that a bin must have")
+    ] = 20,
+    link_strategy: Annotated[
+        LinkStrategy,
+        typer.Option(help="how competing cells are solved; drop leaves them unlinked"),
+    ] = LinkStrategy.auto,
+    neighbor_strategy: Annotated[
+        NeighborStrategy, typer.Option(help="how neighbours are found; the result is the same")
+    ] = NeighborStrategy.KDTree,
+    size_min: track_options.SizeMin = None,
+    size_max: track_options.SizeMax = None,
+    unit: track_options.Unit = tracks.Unit.px,
+    min_track_length: track_options.MinTrackLength = 1,
 ) -> None:
     """Nearest-neighbour tracking (Crocker and Grier 1996) with trackpy.
 
-    No splits and no merges. Cells outside size_min ... size_max stay in the table,
-    untracked.
+    The same tracks as trackpy.link with these arguments; min_track_length is the threshold
+    of trackpy.filter_stubs. No splits and no merges. Cells outside size_min ... size_max
+    stay in the table, untracked.
     """
     reach = linking_max_distance if search_range is None else search_range
     if adaptive_stop is not None and adaptive_stop >= reach:
@@ -145,6 +246,9 @@ def main(
         memory=max_frame_gap - 1 if memory is None else memory,
         adaptive_stop=adaptive_stop,
         adaptive_step=adaptive_step,
+        link_strategy=str(link_strategy),
+        neighbor_strategy=str(neighbor_strategy),
+        predictor=predictor_of(prediction, prediction_span, bin_size, flow_axis, minsamples),
     )
     tracked, edges = tracks.assemble(cells, nodes, found, min_track_length=min_track_length)
     tables.write_table(out_tracks, tracked, "tracks")

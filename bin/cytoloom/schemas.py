@@ -170,6 +170,27 @@ cdi_smoothed    float?  -        the same, missing frames interpolated, smoothed
 cdi_gradient    float?  1/frame  its change per frame
 alive           bool    -        before the frame of death
 live_counts     float?  counts   live signal before scaling
+""",
+    "drift": """
+position        text    -        position
+frame           int32   frame    time index, from 0
+drift_z         float   px       how far all tracks together have moved since the first frame
+drift_y         float   px       the same, along y
+drift_x         float   px       the same, along x
+drift_z_um      float   um       the same, along z
+drift_y_um      float   um       the same, along y
+drift_x_um      float   um       the same, along x
+""",
+    "bleaching": """
+position        text    -        position
+frame           int32   frame    time index, from 0
+time_s          float?  s        time; null: unknown frame interval
+method          text    -        exponential, ratio or histogram
+mean_before     float?  counts   mean of the frame before the correction; null: no number in it
+mean_fitted     float?  counts   fitted decay; null: other methods
+mean_after      float?  counts   mean of the frame after it, before rounding and clipping
+factor          float?  -        intensities above the background were multiplied by it
+rate_per_frame  float?  1/frame  rate of the fitted decay
 death_counts    float?  counts   death signal before scaling
 """,
     "deaths": """
@@ -309,6 +330,7 @@ def _parse(declared: str) -> pa.Schema:
     for line in filter(None, declared.splitlines()):
         name, type_, unit, meaning = line.split(maxsplit=3)
         nullable = type_.endswith("?")
+    "drift": ("position", "frame"),
         fields.append(
             pa.field(
                 name,

@@ -9,6 +9,7 @@ include { ANALYSE as FILTER } from './analyse'
 include { ANALYSE as CROSS_TABLE } from './analyse'
 include { ANALYSE as DENSITY } from './analyse'
 include { ANALYSE as KILLING } from './analyse'
+include { ANALYSE as TRACKPY_MSD } from './analyse'
 include { MERGE_PARTS } from './merge_parts'
 
 workflow POSTPROCESSING {
@@ -23,5 +24,6 @@ workflow POSTPROCESSING {
     if (tasks.CROSS_TABLE) CROSS_TABLE(tasks.remove('CROSS_TABLE'))
     if (tasks.DENSITY) DENSITY(tasks.remove('DENSITY'))
     if (tasks.KILLING) KILLING(tasks.remove('KILLING'))
+    if (tasks.TRACKPY_MSD) TRACKPY_MSD(tasks.remove('TRACKPY_MSD'))
     if (tasks.MERGE_PARTS) MERGE_PARTS(tasks.remove('MERGE_PARTS'))
 }

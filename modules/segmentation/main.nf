@@ -6,6 +6,8 @@ include { SEGMENT as STARDIST } from './segment'
 include { SEGMENT as THRESHOLD } from './segment'
 include { SEGMENT as IMAGE_TO_LABEL } from './segment'
 include { SEGMENT as REFINE } from './segment'
+include { SEGMENT as TRACKPY_LOCATE } from './segment'
+include { MERGE_TABLES as MERGE_PARTS } from '../tabulation/merge_tables'
 include { NUMBER } from './number'
 include { STITCH } from './stitch'
 
@@ -18,6 +20,8 @@ workflow SEGMENTATION {
     if (tasks.THRESHOLD) THRESHOLD(tasks.remove('THRESHOLD'))
     if (tasks.IMAGE_TO_LABEL) IMAGE_TO_LABEL(tasks.remove('IMAGE_TO_LABEL'))
     if (tasks.REFINE) REFINE(tasks.remove('REFINE'))
+    if (tasks.TRACKPY_LOCATE) TRACKPY_LOCATE(tasks.remove('TRACKPY_LOCATE'))
+    if (tasks.MERGE_PARTS) MERGE_PARTS(tasks.remove('MERGE_PARTS'))
     if (tasks.NUMBER) NUMBER(tasks.remove('NUMBER'))
     if (tasks.STITCH) STITCH(tasks.remove('STITCH'))
 }

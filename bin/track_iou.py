@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""Tracking by overlap: cells are linked where their bounding boxes overlap most."""
+
+import logging
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from cytoloom import cli, tables, track_options, tracks
+
+log = logging.getLogger("cytoloom")
+LOW = ["bbox_z0", "bbox_y0", "bbox_x0"]
+HIGH = ["bbox_z1", "bbox_y1", "bbox_x1"]
+
+
+def overlapping(
+    first: NDArray[np.int64], second: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the pairs of boxes that overlap, and their intersection over union.
+
+    Parameters
+    ----------
+    first, second : ndarray of int, shape (n, 6) and (m, 6)
+        First and end (not included) along z, y, x: ``z0 y0 x0 z1 y1 x1`` [px].
+
+    Returns
+    -------
+    pairs : ndarray of int, shape (k, 2)
+        Rows of ``first`` and ``second``.
+    iou : ndarray of float, shape (k,)
+    """
+    from scipy.spatial import KDTree
+
+    if not (len(first) and len(second)):
+        return np.empty((0, 2), dtype=np.int64), np.empty(0)
+    reach = sum((boxes[:, 3:] - boxes[:, :3]).max() for boxes in (first, second)) / 2
+    trees = [KDTree((boxes[:, 3:] + boxes[:, :3]) / 2) for boxes in (first, second)]
+    near = trees[0].query_ball_tree(trees[1], reach, p=np.inf)
+    pairs = np.array(
+        [(i, j) for i, found in enumerate(near) for j in sorted(found)], dtype=np.int64
+    ).reshape(-1, 2)
+    a, b = first[pairs[:, 0]], second[pairs[:, 1]]
+    common = np.clip(np.minimum(a[:, 3:], b[:, 3:]) - np.maximum(a[:, :3], b[:, :3]), 0, None)
+    shared = common.prod(axis=1)
+    union = sum((boxes[:, 3:] - boxes[:, :3]).prod(axis=1) for boxes in (a, b)) - shared
+    iou = shared / union
+    return pairs[iou > 0], iou[iou > 0]
+
+
+def assign(pairs: NDArray[np.int64], iou: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the pairs, each row and column used once at most, of the greatest sum of overlaps.
+
+    The Hungarian method with costs 1 - IoU, and 1 for a box that stays alone.
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+
+    if not len(pairs):
+        return pairs
+    rows, row = np.unique(pairs[:, 0], return_inverse=True)
+    columns, column = np.unique(pairs[:, 1], return_inverse=True)
+    n, m = len(rows), len(columns)
+    alone = np.arange(n)
+    # A sparse matrix has no explicit zero cost: one more for all changes no comparison.
+    costs = np.concatenate([1 - iou, np.ones(n)]) + 1
+    places = (np.concatenate([row, alone]), np.concatenate([column, m + alone]))
+    chosen_row, chosen_column = min_weight_full_bipartite_matching(
+        csr_array((costs, places), shape=(n, m + n))
+    )
+    linked = chosen_column < m
+    return np.stack([rows[chosen_row[linked]], columns[chosen_column[linked]]], axis=1)
+
+
+def link(
+    frames: NDArray[np.int64],
+    boxes: NDArray[np.int64],
+    *,
+    min_iou: float = 0.1,
+    max_frame_gap: int = 1,
+    newborn: bool = True,
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Link objects over time.
+
+    Parameters
+    ----------
+    frames : ndarray of int, shape (n,)
+        Not decreasing.
+    boxes : ndarray of int, shape (n, 6)
+        See `overlapping`.
+    min_iou
+        Pairs that overlap less are not linked.
+    max_frame_gap
+        For how many frames the last box of a lost object waits; 1: it must be in the next.
+    newborn
+        Whether an object may begin a track after the first frame.
+
+    Returns
+    -------
+    edges : ndarray of int64, shape (m, 2)
+        Earlier and later object of each link, sorted.
+    tracked : ndarray of bool, shape (n,)
+        All, or with ``newborn`` off those whose track begins in the first frame.
+    """
+    edges = [np.empty((0, 2), dtype=np.int64)]
+    waiting = np.empty(0, dtype=np.int64)
+    tracked = newborn | (frames == frames.min(initial=np.iinfo(np.int64).max))
+    numbers, starts = np.unique(frames, return_index=True)
+    for frame, new in zip(numbers, np.split(np.arange(len(frames)), starts[1:]), strict=False):
+        waiting = waiting[frames[waiting] >= frame - max_frame_gap]
+        near, iou = overlapping(boxes[waiting], boxes[new])
+        chosen = assign(near[iou >= min_iou], iou[iou >= min_iou])
+        pairs = np.stack([waiting[chosen[:, 0]], new[chosen[:, 1]]], axis=1)
+        tracked[pairs[:, 1]] |= tracked[pairs[:, 0]]
+        edges.append(pairs)
+        left = np.setdiff1d(waiting, pairs[:, 0])
+        waiting = np.sort(np.concatenate([left, new[tracked[new]]]))
+    everything = np.concatenate(edges)
+    return everything[np.lexsort((everything[:, 1], everything[:, 0]))], tracked
+
+
+def main(
+    table: cli.Table,
+    out_tracks: cli.OutTable,
+    out_edges: cli.OutTable,
+    min_iou: Annotated[
+        float, typer.Option(min=0, max=1, help="least overlap of the boxes of linked cells")
+    ] = 0.1,
+    max_frame_gap: Annotated[
+        int,
+        typer.Option(
+            min=1, help="greatest difference of frame numbers of linked cells; 1: no gaps"
+        ),
+    ] = 1,
+    newborn: Annotated[
+        bool,
+        typer.Option(
+            help="cells that appear later get tracks too; without, only those of the first frame "
+            "(as PyAMA tracks)"
+        ),
+    ] = True,
+    size_min: track_options.SizeMin = None,
+    size_max: track_options.SizeMax = None,
+    min_track_length: track_options.MinTrackLength = 1,
+) -> None:
+    """Tracking by intersection over union of bounding boxes, for cells that hardly move.
+
+    Frame by frame the assignment of the greatest overlap (Hungarian method), as in PyAMA.
+    No splits and no merges. Cells outside size_min ... size_max stay in the table, untracked.
+    """
+    cells = tables.read_table(table, ("cells", "tracks"))
+    nodes = tracks.select(tracks.objects(cells, what=table), size_min, size_max)
+    edges, tracked = link(
+        nodes["frame"].to_numpy(dtype=np.int64),
+        nodes[LOW + HIGH].to_numpy(dtype=np.int64),
+        min_iou=min_iou,
+        max_frame_gap=max_frame_gap,
+        newborn=newborn,
+    )
+    kept = nodes[tracked].reset_index(drop=True)
+    kept.attrs.update(nodes.attrs)
+    edges = (np.cumsum(tracked) - 1)[edges]
+    found, links = tracks.assemble(cells, kept, edges, min_track_length=min_track_length)
+    tables.write_table(out_tracks, found, "tracks")
+    tables.write_table(out_edges, links, "edges")
+    log.info("%d cells, %d links, %d tracks", len(kept), len(links), found["track_id"].nunique())
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,131 @@
+"""track_iou: overlap of boxes, by definition and against the dense Hungarian method."""
+
+import numpy as np
+import pytest
+import track_iou
+from cells_table import cells
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+
+from cytoloom import tables
+
+
+def boxes_of(rectangles):
+    """Boxes z0 y0 x0 z1 y1 x1 of flat rectangles (y, x, height, width)."""
+    return np.array([(0, y, x, 1, y + h, x + w) for y, x, h, w in rectangles]).reshape(-1, 6)
+
+
+def boxed(frames):
+    """A table of cells from rectangles by frame; labels in order."""
+    rows = [(t, n, *r) for t, rs in frames.items() for n, r in enumerate(rs, start=1)]
+    table = cells([(t, n, y + h / 2, x + w / 2) for t, n, y, x, h, w in rows])
+    for name, values in {
+        "bbox_y0": [r[2] for r in rows],
+        "bbox_x0": [r[3] for r in rows],
+        "bbox_y1": [r[2] + r[4] for r in rows],
+        "bbox_x1": [r[3] + r[5] for r in rows],
+    }.items():
+        table[name] = np.array(values, dtype=np.int32)
+    return table
+
+
+@pytest.fixture
+def follow(tmp_path):
+    def run(table, **arguments):
+        tables.write_table(tmp_path / "c.parquet", table, "cells")
+        out = [tmp_path / "t.parquet", tmp_path / "e.parquet"]
+        track_iou.main(
+            table=str(tmp_path / "c.parquet"), out_tracks=out[0], out_edges=out[1], **arguments
+        )
+        return tables.read_table(out[0], "tracks"), tables.read_table(out[1], "edges")
+
+    return run
+
+
+rectangles = st.lists(
+    st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(1, 8), st.integers(1, 8)),
+    max_size=6,
+)
+
+
+@given(rectangles, rectangles, st.sampled_from([0.0, 0.1, 0.4]))
+def test_frame_pairs_as_the_dense_hungarian_method(first, second, least):
+    a, b = boxes_of(first), boxes_of(second)
+    masks = [np.zeros((2, 24, 24), dtype=bool) for _ in range(len(a) * len(b))]
+    iou = np.zeros((len(a), len(b)))
+    for i, p in enumerate(a):
+        for j, q in enumerate(b):
+            one, other = masks[i * len(b) + j]
+            one[p[1] : p[4], p[2] : p[5]] = True
+            other[q[1] : q[4], q[2] : q[5]] = True
+            iou[i, j] = (one & other).sum() / (one | other).sum()
+    pairs, found = track_iou.overlapping(a, b)
+    wide = np.zeros_like(iou)
+    wide[pairs[:, 0], pairs[:, 1]] = found
+    np.testing.assert_allclose(wide, iou)
+    kept = found >= least
+    chosen = track_iou.assign(pairs[kept], found[kept])
+    costs = np.where((iou >= least) & (iou > 0), 1 - iou, 1.0)
+    row, column = linear_sum_assignment(costs)
+    best = (1 - costs[row, column]).sum()
+    assert iou[chosen[:, 0], chosen[:, 1]].sum() == pytest.approx(best)
+    assert (iou[chosen[:, 0], chosen[:, 1]] >= least).all()
+    assert len(set(chosen[:, 0])) == len(set(chosen[:, 1])) == len(chosen)
+
+
+MOVIE = {
+    0: [(0, 0, 10, 10), (30, 30, 10, 10)],
+    1: [(2, 0, 10, 10), (30, 32, 10, 10), (60, 60, 10, 10)],
+    2: [(4, 0, 10, 10), (60, 61, 10, 10)],
+    3: [(6, 0, 10, 10), (30, 33, 10, 10), (60, 60, 10, 10)],
+}
+
+
+def test_newborn_cells_by_option(follow):
+    found, links = follow(boxed(MOVIE))
+    assert found["track_id"].notna().all()
+    assert found["track_id"].nunique() == 4
+    assert len(links) == 3 + 1 + 2
+    found, links = follow(boxed(MOVIE), newborn=False)
+    assert found["track_id"].nunique() == 2
+    assert set(found.loc[found["track_id"].isna(), "y"]) == {65.0, 35.0}
+    assert len(links) == 3 + 1
+
+
+def test_gaps_by_option(follow):
+    found, links = follow(boxed(MOVIE), max_frame_gap=2)
+    assert found["track_id"].nunique() == 3
+    assert (links["link"] == "gap").sum() == 1
+
+
+def test_the_least_overlap(follow):
+    table = boxed({0: [(0, 0, 10, 10)], 1: [(5, 0, 10, 10)]})
+    for least, linked in ((1 / 3, 1), (0.34, 0)):
+        assert len(follow(table, min_iou=least)[1]) == linked
+
+
+def test_boxes_that_touch_do_not_overlap(follow):
+    table = boxed({0: [(0, 0, 10, 10)], 1: [(10, 0, 10, 10)]})
+    assert len(follow(table, min_iou=0.0)[1]) == 0
+
+
+def test_a_frame_without_a_pair_does_not_end_the_others(follow):
+    movie = {0: [(0, 0, 9, 9)], 1: [(50, 50, 9, 9)], 2: [(50, 51, 9, 9)]}
+    assert len(follow(boxed(movie))[1]) == 1
+
+
+@pytest.mark.parametrize("newborn", [True, False])
+def test_nothing_to_track(follow, newborn):
+    table = boxed(MOVIE)
+    found, links = follow(table[:0], newborn=newborn)
+    assert len(found) == len(links) == 0
+    found, _ = follow(table[table["frame"] == 2], newborn=newborn)
+    assert found["track_id"].tolist() == [1, 2]
+
+
+def test_size_limits_are_strict(follow):
+    table = boxed(MOVIE)
+    table["area"] = 100
+    assert follow(table, size_min=100)[0]["track_id"].isna().all()
+    assert follow(table, size_min=99, size_max=101)[0]["track_id"].notna().all()
