@@ -156,9 +156,7 @@ def total(scores: Iterable[Score]) -> Score:
     return sum(scores, Score())
 
 
-def _matches(
-    compared: Overlaps, iou: NDArray[np.float64], threshold: float
-) -> NDArray[np.integer]:
+def _matches(compared: Overlaps, iou: NDArray[np.float64], threshold: float) -> NDArray[np.integer]:
     """Return the matched pairs, as positions among the pairs, by true object."""
     good = np.flatnonzero(iou >= threshold)
     if threshold < 0.5 and len(good):

@@ -287,6 +287,15 @@ died_after_contact int32 -       of the deaths: contact before, none at death
 died_spontaneous int32  -        of the deaths: no contact
 mean_death_s    float?  s        mean time of death
 """,
+    "evaluation": """
+position        text    -        position
+channel         text    -        label image that was scored
+frame           int32?  frame    time index, from 0; null: all frames together
+metric          text    -        what was scored; see docs/evaluation.md
+threshold       float?  -        IoU from which objects match, or frames of tolerance; null: none
+value           float?  -        the score or count; null: not defined here
+package         text    -        who defines it; empty: a plain count
+""",
 }
 
 KEYS = {
@@ -298,6 +307,7 @@ KEYS = {
     "killing_summary": ("position",),
     "death_thresholds": ("position", "death_threshold"),
     "detections": ("position", "frame", "label"),
+    "evaluation": ("position", "channel", "metric", "threshold", "frame"),
     "cells": ("position", "frame", "label", "channel"),
     "tracks": ("position", "frame", "label", "channel"),
     "edges": ("position", "frame", "label", "next_frame", "next_label"),

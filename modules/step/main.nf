@@ -16,6 +16,7 @@ include { SEGMENTATION   } from '../segmentation'
 include { TABULATION     } from '../tabulation'
 include { TRACKING       } from '../tracking'
 include { POSTPROCESSING } from '../postprocessing'
+include { EVALUATION     } from '../evaluation'
 include { DELIVERY       } from '../delivery'
 
 workflow STEP {
@@ -36,6 +37,7 @@ workflow STEP {
     if (tasks.tabulation) TABULATION(tasks.tabulation)
     if (tasks.tracking) TRACKING(tasks.tracking)
     if (tasks.postprocessing) POSTPROCESSING(tasks.postprocessing)
+    if (tasks.evaluation) EVALUATION(tasks.evaluation)
     if (tasks.delivery) DELIVERY(tasks.delivery)
     tasks.each { stage, left ->
         if (left) stop(70, "no process for ${left.keySet().join(', ')} in modules/${stage}/main.nf")

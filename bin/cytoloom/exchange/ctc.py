@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MOST = int(np.iinfo(np.uint16).max)
 TRACKS = "res_track.txt"
+RESULT, TRUTH = ("mask", TRACKS), ("man_track", "man_track.txt")  # names of masks and lines
 
 
 def pieces(nodes: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -71,9 +72,14 @@ def pieces(nodes: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def write(
-    folder: Path, nodes: pd.DataFrame, frames: Iterable[NDArray[Any]], *, key: str = "track_id"
+    folder: Path,
+    nodes: pd.DataFrame,
+    frames: Iterable[NDArray[Any]],
+    *,
+    key: str = "track_id",
+    names: tuple[str, str] = RESULT,
 ) -> None:
-    """Write a result folder.
+    """Write a result folder, or the tracks of a ground truth.
 
     Parameters
     ----------
@@ -85,6 +91,8 @@ def write(
         Label image of each frame from 0, axes (z,) y, x; its pixels hold ``key``.
     key
         ``track_id`` or ``label``.
+    names
+        ``RESULT`` or ``TRUTH``.
 
     Raises
     ------
@@ -95,8 +103,7 @@ def write(
 
     piece, lines = pieces(nodes)
     folder.mkdir(parents=True)
-    text = "".join(f"{' '.join(map(str, line))}\n" for line in lines.tolist())
-    (folder / TRACKS).write_text(text)
+    write_lines(folder / names[1], lines)
     digits = 4 if len(lines) and lines[:, 2].max() > 999 else 3
     wanted: dict[int, dict[int, int]] = {}
     for frame, name, number in zip(nodes["frame"], nodes[key], piece.tolist(), strict=True):
@@ -104,12 +111,48 @@ def write(
     for number, labels in enumerate(frames):
         mask = _mask(labels, wanted.get(number, {}), number, key)
         tifffile.imwrite(
-            folder / f"mask{number:0{digits}d}.tif",
+            folder / f"{names[0]}{number:0{digits}d}.tif",
             mask,
             photometric="minisblack",
             compression="zlib",
             metadata=None,
         )
+
+
+def write_lines(path: Path, lines: NDArray[np.int64]) -> None:
+    """Write a file of tracks: number, first frame, last frame, parent."""
+    path.write_text("".join(f"{' '.join(map(str, line))}\n" for line in lines.tolist()))
+
+
+def read_lines(path: Path | str) -> NDArray[np.int64]:
+    """Read a file of tracks, shape (m, 4): number, first frame, last frame, parent.
+
+    Raises
+    ------
+    BadData
+        If it is no such file, a number stands twice, a track ends before it begins, or a
+        parent is not there or does not end before its child begins.
+    """
+    path = Path(path)
+    try:
+        rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
+        lines = np.array([list(map(int, row)) for row in rows], np.int64).reshape(len(rows), 4)
+    except ValueError as error:
+        raise BadData(
+            f"{path}: not a file of tracks: each line has four whole numbers (track, first "
+            "frame, last frame, parent or 0)"
+        ) from error
+    ends = {number: end for number, _, end, _ in lines.tolist()}
+    if len(ends) < len(lines):
+        raise BadData(f"{path}: a track stands twice")
+    for number, begin, end, parent in lines.tolist():
+        if not 0 <= begin <= end:
+            raise BadData(f"{path}: track {number} lasts from frame {begin} to {end}")
+        if parent and parent not in ends:
+            raise BadData(f"{path}: track {number}: its parent {parent} is not there")
+        if parent and ends[parent] >= begin:
+            raise BadData(f"{path}: track {number} begins before its parent {parent} ends")
+    return lines
 
 
 def _mask(labels: NDArray[Any], ids: dict[int, int], frame: int, key: str) -> NDArray[np.uint16]:
@@ -143,14 +186,10 @@ def read(folder: Path | str) -> tuple[NDArray[np.int64], dict[int, NDArray[np.ui
     import tifffile
 
     folder = Path(folder)
-    text = (folder / TRACKS).read_text().split()
-    lines = np.array(text, dtype=np.int64).reshape(-1, 4)
+    lines = read_lines(folder / TRACKS)
     masks = {int(p.stem[4:]): tifffile.imread(p) for p in sorted(folder.glob("mask*.tif"))}
     expected: dict[int, set[int]] = {frame: set() for frame in masks}
-    ends = {number: end for number, _, end, _ in lines.tolist()}
-    for number, begin, end, parent in lines.tolist():
-        if parent and not ends.get(parent, begin) < begin:
-            raise BadData(f"{folder}: track {number} begins before its parent {parent} ends")
+    for number, begin, end, _ in lines.tolist():
         for frame in range(begin, end + 1):
             expected.setdefault(frame, set()).add(number)
     for frame, numbers in sorted(expected.items()):

@@ -317,7 +317,9 @@ class Flow:
 def makers_of(kind: str) -> list[str]:
     """Return the names of the steps that make a kind of layer."""
     rows = load_registry()
-    return [row.name for row in rows if kind in (*row.outputs.values(), *row.merge_makes)]
+    made = {row.name: {*row.outputs.values(), *row.merge_makes} for row in rows}
+    painted = {row.name for row in rows if row.relabel} if kind == "trackedlabel" else set()
+    return [name for name, kinds in made.items() if kind in kinds or name in painted]
 
 
 def _family(kind: str) -> str:

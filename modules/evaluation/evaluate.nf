@@ -1,0 +1,22 @@
+/*
+ * Labels or tracks, and a ground truth of the user, into a table of scores.
+ */
+include { image; script_of; stub_of } from '../plan'
+
+process EVALUATE {
+    tag "${job.id}"
+    label 'process_low'
+    container { image(job) }
+
+    input:
+    tuple val(job), path(inputs, stageAs: 'in/*')
+
+    output:
+    path 'out/*', emit: made, topic: made
+
+    script:
+    script_of(job, task)
+
+    stub:
+    stub_of(job)
+}
