@@ -65,7 +65,9 @@ def write_executable(folder: Path, name: str, arguments: str = "") -> None:
 
 def stand_ins(folder: Path) -> Signatures:
     """Return signatures of stand-ins for all executables of the registry."""
-    names = {row.executable for row in load_registry()} | set(_ARGUMENTS)
+    rows = list(load_registry())
+    names = {row.executable for row in rows} | {p.executable for r in rows for p in r.before}
+    names |= set(_ARGUMENTS)
     for name in sorted(names - {""}):
         write_executable(folder, name, _ARGUMENTS.get(name, ""))
     return Signatures(folder)

@@ -140,7 +140,7 @@ def make_plan(
     )
     builder = Builder(
         positions, pipeline.slugs, code, asked.batch_size, model, files.of,
-        pipeline.patching.overlap or 0,
+        pipeline.patching.overlap or 0, _value,
     )  # fmt: skip
     plan.steps = [*steps, *_build(builder, pipeline, joined.steps if joined else pipeline.steps)]
     files.problems.raise_if_any()
@@ -191,6 +191,13 @@ def _build(builder: Builder, pipeline: Pipeline, steps: Sequence[Step]) -> list[
         for phase, jobs in made.phases.items():
             whole.phases.setdefault(phase, []).extend(jobs)
     return list(found.values())
+
+
+def _value(step: Step, name: str) -> Any:
+    """Return the value of an argument of a step, given or by default."""
+    if name in step.args:
+        return step.args[name]
+    return Signatures().of_step(step.row).arguments[name].default
 
 
 def _model(

@@ -13,7 +13,7 @@ from typing import Any
 
 from cytoloom.files import digest
 from cytoloom.plan.jobs import BASE_MEMORY_MB, Command, Job, PlannedStep
-from cytoloom.plan.layers import EXTENSIONS, LayerPlan, Position, part_name, slug
+from cytoloom.plan.layers import EXTENSIONS, FOLDERS, LayerPlan, Position, part_name, slug
 from cytoloom.plan.model import INGEST, Pipeline
 from cytoloom.plan.positions import Opened, PositionSource
 from cytoloom.provenance import provenance_name
@@ -386,7 +386,7 @@ def _report(
         name
         for layers in delivered.values()
         for _, layer in layers
-        if layer.extension in TABULAR
+        if layer.extension in TABULAR or layer.kind in FOLDERS
         for name in layer.names()
     ]
     command = Command("deliver_report").option("run", str(run_file))

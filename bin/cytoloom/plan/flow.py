@@ -166,7 +166,7 @@ class Flow:
         row = draft.row
         if row is None:
             return False
-        kinds = [row.kind(role) for role in row.inputs]
+        kinds = [row.kind(role) for role in row.inputs if not row.optional(role)]
         return all(self._layer(draft, kind, name) is not None for kind in kinds)
 
     def _layer(self, draft: Draft, kind: str, name: str) -> Layer | None:
@@ -207,6 +207,8 @@ class Flow:
                 layer = self._layer(draft, one, name)
                 if layer is not None:
                     layers.append(layer)
+                elif row.optional(role):
+                    wanted = ()
                 elif not self._is_hidden(name, one):
                     self._add(self._place(draft, index), self._missing(draft, one, name))
             found[role] = tuple(layers)

@@ -15,8 +15,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cytoloom.plan.layers import EXTENSIONS, LayerPlan, Position, part_name, share_of, slug
-from cytoloom.plan.model import Group, Layer, Step
+from cytoloom.plan.layers import (
+    EXTENSIONS,
+    FOLDERS,
+    LayerPlan,
+    Position,
+    part_name,
+    share_of,
+    slug,
+)
+from cytoloom.plan.model import Group, Layer, Step, unique
 from cytoloom.plan.registry import Phase
 from cytoloom.regions import Region
 
@@ -124,6 +132,8 @@ class Builder:
         position (by its name) and for a group, and their digest.
     overlap
         Overlap of patches that the pipeline asks for [px].
+    value
+        Gives the value of an argument of a step, given or by default.
     """
 
     positions: Sequence[Position]
@@ -133,6 +143,12 @@ class Builder:
     model: Callable[[Step], tuple[dict[str, Any], str]] = lambda _step: ({}, "")
     files: Callable[[Step, str, Group], tuple[dict[str, Any], str]] = lambda *_: ({}, "")
     overlap: int = 0
+    value: Callable[[Step, str], Any] = lambda step, name: step.args.get(name)
+
+    @property
+    def run(self) -> str:
+        """The name that stands for all positions together."""
+        return unique("run", [position.slug for position in self.positions])
 
     def build(self, step: Step) -> PlannedStep:
         """Return the jobs of one step and note the layers that it makes."""
@@ -145,9 +161,21 @@ class Builder:
             "relabel": "RELABEL",
         } | {phase.name: phase.tool for phase in step.row.before}
         planned = PlannedStep(step.slug, step.name, step.stage, step.row.tool, tools=tools)
-        for position in self.positions:
-            for group in step.groups:
-                _GroupJobs(self, planned, step, position, group).build()
+        all_jobs = [
+            _GroupJobs(self, planned, step, position, group)
+            for position in self.positions
+            for group in step.groups
+        ]
+        for phase in step.row.before:
+            if phase.scope and self.value(step, phase.scope) == "run":
+                for group in step.groups:
+                    first, *others = [jobs for jobs in all_jobs if jobs.group is group]
+                    first.before(phase, others)
+            else:
+                for jobs in all_jobs:
+                    jobs.before(phase)
+        for jobs in all_jobs:
+            jobs.build()
         return planned
 
 
@@ -161,11 +189,11 @@ class _GroupJobs:
     position: Position
     group: Group
     between: dict[str, LayerPlan] = field(default_factory=dict)  # made by earlier phases
+    left_out: set[str] = field(default_factory=set)  # what those that are not needed would make
 
     def build(self) -> None:
+        """Add the tasks of the step's own phase and of those after it."""
         row, grid = self.step.row, self.position.grid
-        for phase in row.before:
-            self._before(phase)
         core = row.core
         regions = self._regions(core)
         seams = row.seams and row.fan_out == "patch" and grid.patched
@@ -175,7 +203,7 @@ class _GroupJobs:
             by_a_later_phase = (
                 row.relabel if role == "trackedlabel" else merging and role in row.merge_makes
             )
-            if by_a_later_phase or role in self.between:
+            if by_a_later_phase or role in self.between or role in self.left_out:
                 continue
             kind = "corelabel" if seams and layer.kind == "label" else layer.kind
             part = merging and kind not in EXTENSIONS
@@ -193,17 +221,34 @@ class _GroupJobs:
         if row.relabel and "relabel" in self.group.inputs:
             self._relabel(made)
 
-    def _before(self, phase: Phase) -> None:
-        """Add the tasks of a phase that comes before the step's own."""
-        regions = self._regions(phase)
+    def before(self, phase: Phase, others: Sequence[_GroupJobs] = ()) -> None:
+        """Add the tasks of a phase that comes before the step's own.
+
+        Parameters
+        ----------
+        others
+            The same group at all other positions, where one task does all.
+        """
+        together = bool(phase.scope and self.builder.value(self.step, phase.scope) == "run")
+        if phase.unless and self.step.args.get(phase.unless) is not None:
+            for jobs in (self, *others):
+                jobs.left_out |= set(phase.makes)
+            return
+        regions = [Region.whole(self.position.grid.shape)] if together else self._regions(phase)
         made = {}
         for role, kind in phase.makes.items():
             result = self.group.outputs.get(role)
-            made[role] = self._layer(kind, regions, result.channel if result else None)
+            channel = result.channel if result else None
+            made[role] = self._layer(kind, regions, channel, self.builder.run if together else None)
             made[role].inner = result is None
+            for jobs in others:
+                jobs.position.add(
+                    self.step.slug, channel or self.group.output_channel, kind, made[role]
+                )
         for index, region in enumerate(regions):
-            self._task(phase, index, region, made)
-        self.between |= made
+            self._task(phase, index, region, made, others if together else None)
+        for jobs in (self, *others):
+            jobs.between |= made
 
     def _batch(self, phase: Phase) -> int | None:
         """Frames per batch: what the resources ask for, else a share of a long step."""
@@ -219,54 +264,77 @@ class _GroupJobs:
         return [Region.whole(grid.shape)]
 
     def _layer(
-        self, kind: str, regions: Iterable[Region | None], channel: str | None = None
+        self,
+        kind: str,
+        regions: Iterable[Region | None],
+        channel: str | None = None,
+        position: str | None = None,
     ) -> LayerPlan:
         """Plan a layer that this step makes, and note it."""
         channel = channel or self.group.output_channel
+        position = position or self.position.slug
         name = self._file_channel(channel)
         parts = tuple(
-            (part_name(self.position.slug, self.step.slug, name, kind, index), region)
+            (part_name(position, self.step.slug, name, kind, index), region)
             for index, region in enumerate(regions)
         )
-        layer = LayerPlan(self.position.slug, self.step.slug, name, kind, parts)
+        layer = LayerPlan(position, self.step.slug, name, kind, parts)
         self.position.add(self.step.slug, channel, kind, layer)
         return layer
 
     def _file_channel(self, channel: str) -> str:
         return self.builder.slugs.get(channel, slug(channel))
 
-    def _inputs(self, phase: Phase) -> dict[str, list[LayerPlan]]:
+    def inputs(self, phase: Phase) -> dict[str, list[LayerPlan]]:
         """Return what a phase reads by role: layers of the step, or what phases before it made."""
         found = {}
         for role, source in phase.reads.items():
             if source in self.between:
                 found[role] = [self.between[source]]
-            else:
-                found[role] = [self._find(layer) for layer in self.group.inputs[source]]
+            elif source not in self.left_out:
+                found[role] = [self.find(layer) for layer in self.group.inputs[source]]
         return found
 
-    def _find(self, layer: Layer, kind: str | None = None) -> LayerPlan:
+    def find(self, layer: Layer, kind: str | None = None) -> LayerPlan:
+        """Return the plan of a layer at this position."""
         return self.position.find(layer.tag, layer.channel, kind or layer.kind)
 
-    def _task(self, phase: Phase, index: int, region: Region, made: dict[str, LayerPlan]) -> None:
-        """Add one task of a phase: its region of all that the phase makes."""
+    def _task(
+        self,
+        phase: Phase,
+        index: int,
+        region: Region,
+        made: dict[str, LayerPlan],
+        others: Sequence[_GroupJobs] | None = None,
+    ) -> None:
+        """Add one task of a phase: its region of all that the phase makes.
+
+        With ``others`` (possibly none) it takes all positions together.
+        """
         command, files = Command(phase.executable), []
         reach = self._reach(phase, region)
-        for role, layers in self._inputs(phase).items():
+        for role, layers in self.inputs(phase).items():
             for layer in layers:
-                command.option(role, layer.glob)
+                command.option(role, layer.glob if others is None else layer.glob_of_all)
                 files += layer.names(None if role in phase.whole else reach)
+        for jobs in others or ():
+            files += [
+                n for layers in jobs.inputs(phase).values() for a in layers for n in a.names()
+            ]
         if phase.statistics:
-            files += self._statistics(phase, command, region)
+            files += self._statistics(phase, command, region, others)
         if phase.fan_out != "position":
             command.option("region", str(region))
         command.option("halo", self._halo(phase) or None)
         if self.group.output_channel not in self.group.channels:
             command.option("channel", self.group.output_channel)
-        outputs = []
+        outputs, publish = [], {}
         for role, layer in made.items():
-            command.output(role, layer.parts[index][0])
-            outputs.append(layer.parts[index][0])
+            name = layer.parts[index][0]
+            command.output(role, name)
+            outputs.append(name)
+            if layer.kind in FOLDERS and self.step.output and not layer.inner:
+                publish[name] = f"{FOLDERS[layer.kind]}/{name}"
         command.option("cores", phase.cores if phase.cores > 1 else None)
         model, digest = self.builder.model(self.step)
         given, content = self.builder.files(self.step, self.position.name, self.group)
@@ -279,18 +347,29 @@ class _GroupJobs:
         self._add(
             phase.name, command, files, outputs, reach, where,
             phase=phase, also=f"{digest if model else ''} {content if given else ''}".strip(),
+            place=self.builder.run if others is not None else None, publish=publish,
         )  # fmt: skip
 
-    def _statistics(self, phase: Phase, command: Command, region: Region) -> list[str]:
+    def _statistics(
+        self,
+        phase: Phase,
+        command: Command,
+        region: Region,
+        others: Sequence[_GroupJobs] | None,
+    ) -> list[str]:
         """Add the histograms of the step's images, over a frame batch or the whole stack."""
         scope = Region.whole(self.position.grid.shape)
         if phase.statistics == "frame":
             scope = Region(region.t, scope.z, scope.y, scope.x)
         files = []
         for layer in self.group.inputs["image"]:
-            histograms = self._find(layer, "statistics")
-            command.option("statistics", histograms.glob)
+            histograms = self.find(layer, "statistics")
+            command.option(
+                "statistics", histograms.glob if others is None else histograms.glob_of_all
+            )
             files += histograms.names(scope)
+            for jobs in others or ():
+                files += jobs.find(layer, "statistics").names()
         return files
 
     def _halo(self, phase: Phase) -> int:
@@ -319,6 +398,8 @@ class _GroupJobs:
         executable: str | None = None,
         phase: Phase | None = None,
         also: str = "",
+        place: str | None = None,
+        publish: dict[str, str] | None = None,
     ) -> None:
         row = phase or self.step.row
         family = "core" if executable else row.family
@@ -328,7 +409,7 @@ class _GroupJobs:
         self.planned.add(
             name,
             Job(
-                id=f"{self.step.slug} {self.position.slug} {channel} {where}",
+                id=f"{self.step.slug} {place or self.position.slug} {channel} {where}",
                 command=str(command),
                 code=f"{self.builder.code(executable or row.executable, family)} {also}".strip(),
                 family=family,
@@ -339,6 +420,7 @@ class _GroupJobs:
                 cores=row.cores,
                 gpu=bool(self.step.row.gpu and args.get("gpu")),
                 region=str(reach) if reach else None,
+                publish=publish or {},
             ),
         )
 
@@ -391,7 +473,7 @@ class _GroupJobs:
     def _relabel(self, made: dict[str, LayerPlan]) -> None:
         """Add the phase that paints the label image with track numbers."""
         tracks = next(layer for layer in made.values() if layer.kind == "tracks")
-        label = self._find(self.group.inputs["relabel"][0])
+        label = self.find(self.group.inputs["relabel"][0])
         regions = [region for _, region in label.parts]
         painted = self._layer("trackedlabel", regions)
         for index, region in enumerate(regions):

@@ -20,7 +20,9 @@ EXTENSIONS = {
     "corelabel": "zarr",
     "network": "graphml",
     "trackmate": "xml",
+    "flatfield": "tif",
 }
+FOLDERS = {"flatfield": "flatfields"}  # of the results, for kinds that leave as they are made
 CHUNK_UNIT = 64  # a multiple of every network's stride, so that tiles begin on it
 BATCH_VOXELS = 2**25
 LONG = 8.0  # s
@@ -163,7 +165,15 @@ class LayerPlan:
     @property
     def glob(self) -> str:
         """The pattern that names the layer's parts in a task's folder."""
-        return f"in/{self.position}.{self.tag}.{slug(self.channel)}.{self.kind}.*.{self.extension}"
+        return self._glob(self.position)
+
+    @property
+    def glob_of_all(self) -> str:
+        """The pattern that names the layer's parts at all positions."""
+        return self._glob("*")
+
+    def _glob(self, position: str) -> str:
+        return f"in/{position}.{self.tag}.{slug(self.channel)}.{self.kind}.*.{self.extension}"
 
     @property
     def extension(self) -> str:

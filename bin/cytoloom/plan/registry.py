@@ -55,6 +55,11 @@ class Phase:
         Frames before and after its region that a task reads too.
     makes
         Role to kind.
+    scope
+        Argument that says how much a phase takes together: where it is ``run``, one task does
+        all positions.
+    unless
+        Argument that takes the place of this phase: where it is given, there is no phase.
     """
 
     name: str
@@ -71,6 +76,8 @@ class Phase:
     cores: int = 1
     bytes_per_voxel: float = 40
     seconds_per_voxel: float = 1e-7
+    scope: str | None = None
+    unless: str | None = None
 
 
 @dataclass(frozen=True)
@@ -165,6 +172,11 @@ class Row:
         if isinstance(kind, dict):
             return str(kind["kind"])
         return "tracks" if kind == "table" and index < self.tracked else str(kind)
+
+    def optional(self, role: str) -> bool:
+        """Tell whether a step does without a layer of ``role`` where there is none."""
+        kind = self.inputs[role]
+        return isinstance(kind, dict) and bool(kind.get("optional"))
 
     def of(self, role: str) -> int | None:
         """Return of how many of the first channels together ``role`` takes one layer."""
