@@ -1,0 +1,152 @@
+"""Training of segmentation networks: patches, learning rate, checkpoints.
+
+Patches of step n depend on the seed and n alone, so a training that was stopped goes on as
+if it had not been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cytoloom.augment import Pair, relight, window
+from cytoloom.errors import BadData, UsageError
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Where patches come from: pairs of images, simulated frames, sizes of nuclei.
+
+    ``natural`` is the share of patches of real images at about their own scale; the others
+    are zoomed so that objects have a diameter drawn between the bounds.
+    """
+
+    real: list[Pair]
+    simulated: list[Pair]
+    share_simulated: float = 0.35
+    natural: float = 0.45
+    diameters: tuple[float, float] = (9.0, 90.0)
+    zooms: tuple[float, float] = (0.4, 3.0)
+    zooms_simulated: tuple[float, float] = (0.7, 1.4)
+    _strata: list[list[int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Group real images by shape: each group is drawn from by the root of its size."""
+        shapes: dict[tuple[int, ...], list[int]] = {}
+        for index, pair in enumerate(self.real):
+            shapes.setdefault(pair.image.shape, []).append(index)
+        self._strata.extend(shapes[key] for key in sorted(shapes))
+
+    def draw(
+        self, rng: np.random.Generator, patch: int, margin: int, *, large: bool = False
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32], tuple[slice, slice]]:
+        """Draw a patch as `augment.window` returns it; ``large``: of large nuclei only."""
+        low, high = self.diameters
+        if large:
+            low = max(low, 0.3 * high)
+        wanted = np.exp(rng.uniform(np.log(low), np.log(high)))
+        if self.simulated and (not self.real or rng.uniform() < self.share_simulated):
+            pair = self._near(rng, wanted)
+            zoom = np.clip(wanted / pair.diameter, *self.zooms_simulated)
+        else:
+            weights = np.sqrt([sum(1 for _ in s) for s in self._strata])
+            stratum = self._strata[rng.choice(len(weights), p=weights / weights.sum())]
+            pair = self.real[rng.choice(stratum)]
+            zoom = np.clip(wanted / max(pair.diameter, 4), *self.zooms)
+            if not large and rng.uniform() < self.natural:
+                zoom = np.exp(rng.normal(0, 0.12))
+        image, labels, inner = window(rng, pair, patch, float(zoom), margin)
+        return relight(rng, image, labels), labels, inner
+
+    def _near(self, rng: np.random.Generator, diameter: float) -> Pair:
+        """Draw one of the simulated frames whose nuclei are nearest to a diameter."""
+        distance = np.abs(np.log([p.diameter / diameter for p in self.simulated]))
+        nearest = np.argsort(distance, kind="stable")[: max(1, len(distance) // 6)]
+        return self.simulated[rng.choice(nearest)]
+
+
+def simulated_pairs(count: int, seed: int, high: float = 99.8, edge: int = 320) -> list[Pair]:
+    """Simulate frames of ``edge`` px; frame i depends on the seed and i alone."""
+    from cytoloom.simulated_nuclei import simulate
+
+    pairs = []
+    for index in range(count):
+        rng = np.random.default_rng([seed, 7, index])
+        image, labels = simulate(rng, (edge, edge))
+        pairs.append(Pair.of(f"simulated {index}", image, labels, high))
+    return [pair for pair in pairs if pair.diameter > 0]
+
+
+def check_patch(patch: int, multiple: int) -> None:
+    """Refuse a patch that a network cannot take."""
+    if patch % multiple:
+        raise UsageError(f"--patch {patch}: not a multiple of {multiple}")
+
+
+def learning_rate(step: int, steps: int, highest: float) -> float:
+    """Rate of a step: it rises over the first 100, then falls as a cosine to a hundredth."""
+    warm = min(1.0, (step + 1) / min(100, max(steps // 10, 1)))
+    return highest * warm * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * step / steps)))
+
+
+@dataclass
+class State:
+    """Where a training stands: what a checkpoint holds."""
+
+    path: Path
+    step: int = 0
+    seconds: float = 0.0
+    averages: list[NDArray] = field(default_factory=list)
+    _arrays: list[NDArray] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, path: Path) -> State:
+        """Read a checkpoint; a new state where there is none."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file():
+            return cls(path)
+        try:
+            with np.load(path) as data:
+                averages = [data[f"a{i}"] for i in range(int(data["averages"]))]
+                arrays = [data[f"v{i}"] for i in range(int(data["arrays"]))]
+                return cls(path, int(data["step"]), float(data["seconds"]), averages, arrays)
+        except (OSError, ValueError, KeyError) as error:
+            raise BadData(f"{path}: not a checkpoint ({error}); remove it to begin anew") from error
+
+    def restore(self, weights: Sequence[Any], optimizer: Sequence[Any]) -> None:
+        """Put the checkpoint's numbers into the variables of a network and its optimizer."""
+        variables = [*weights, *optimizer]
+        if self._arrays and len(self._arrays) != len(variables):
+            raise BadData(f"{self.path}: of another network; remove it to begin anew")
+        for variable, array in zip(variables, self._arrays, strict=False):
+            if tuple(variable.shape) != array.shape:
+                raise BadData(f"{self.path}: of another network; remove it to begin anew")
+            variable.assign(array)
+        if not self.averages:
+            self.averages = [np.array(w) for w in weights]
+
+    def average(self, weights: Sequence[Any], step: int, decay: float = 0.998) -> None:
+        """Move the running average of the weights towards those of this step."""
+        share = 1 - min(decay, (1 + step) / (10 + step))
+        for kept, new in zip(self.averages, weights, strict=True):
+            kept += np.float32(share) * (np.asarray(new) - kept)
+
+    def save(self, weights: Sequence[Any], optimizer: Sequence[Any]) -> None:
+        """Write the checkpoint, whole or not at all."""
+        variables = [np.asarray(v) for v in (*weights, *optimizer)]
+        draft = self.path.with_suffix(".draft.npz")
+        arrays: dict[str, Any] = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "averages": len(self.averages),
+            "arrays": len(variables),
+            **{f"a{i}": a for i, a in enumerate(self.averages)},
+            **{f"v{i}": v for i, v in enumerate(variables)},
+        }
+        np.savez(draft, **arrays)
+        draft.rename(self.path)

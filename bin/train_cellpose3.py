@@ -1,0 +1,275 @@
+#!/usr/bin/env python3
+"""Train a Cellpose 3 network on images and labels, or go on with one that is trained.
+
+Cellpose sees every image rescaled so that objects have about the model's mean diameter, so
+patches are zoomed to that, with a spread for what the estimate of the diameter will be off
+by. The loss is Cellpose's. Weights are averaged over the last steps.
+"""
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from cytoloom import cli, matches, model_card, training, training_data
+from cytoloom.errors import BadData, InputMissing
+
+log = logging.getLogger("cytoloom")
+
+CONTEXT = 16  # read around a patch, so that objects at its edge are whole [px]
+SPREAD = (0.45, 3.0)  # diameters of patches, relative to the model's
+PERCENTILE = 99.0  # what Cellpose normalises to 1 [%]
+WEIGHTS = "weights.pt"
+
+
+class Variable:
+    """A tensor with the manners of `training.State`."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+        self.shape = tuple(tensor.shape)
+
+    def assign(self, array):
+        """Take the numbers of an array."""
+        import torch
+
+        with torch.no_grad():
+            self.tensor.copy_(torch.from_numpy(np.asarray(array)))
+
+    def __array__(self, dtype=None, copy=None):
+        """Give the numbers as an array of its own."""
+        array = self.tensor.detach().cpu().numpy().copy()
+        return array if dtype is None else array.astype(dtype)
+
+
+def targets(labels, inner):
+    """Return what the network shall say of a patch: foreground and flows, shape (3, y, x)."""
+    from cellpose import dynamics
+
+    whole = np.zeros((3, *labels.shape), np.float32)
+    if labels.any():
+        _, numbered = np.unique(labels, return_inverse=True)
+        numbered = numbered.reshape(labels.shape) + int(labels.min() > 0)
+        whole[0] = labels > 0
+        whole[1:] = dynamics.masks_to_flows_gpu(numbered)[0]
+    return whole[(slice(None), *inner)]
+
+
+def batch(patches, seed, step, *, patch, size):
+    """Return images and targets of a step; they depend on the seed and the step alone."""
+    rng = np.random.default_rng([seed, 1, step])
+    images, truths = [], []
+    for _ in range(size):
+        image, labels, inner = patches.draw(rng, patch, CONTEXT)
+        images.append(np.stack([image[inner], np.zeros_like(image[inner])]))
+        truths.append(targets(labels, inner))
+    return np.stack(images), np.stack(truths)
+
+
+def build(base, diameter, gpu):
+    """Return a Cellpose model, new or with the weights of the file ``base``."""
+    import torch
+    from cellpose.models import CellposeModel
+
+    if gpu and not torch.cuda.is_available():
+        raise InputMissing(
+            "--gpu: torch sees no GPU here; leave the option out to train on the CPU"
+        )
+    device = torch.device("cuda" if gpu else "cpu")
+    try:
+        model = CellposeModel(
+            device=device, pretrained_model=str(base) if base else False, diam_mean=diameter
+        )
+    except (OSError, RuntimeError, AssertionError, KeyError) as error:
+        raise BadData(f"{base}: Cellpose 3 cannot load this model ({error})") from error
+    model.mkldnn = model.net.mkldnn = False  # this memory layout is for inference only
+    return model
+
+
+def train(model, patches, state, *, steps, patch, size, rate, seed, minutes, out):
+    """Train to ``steps`` steps from where ``state`` stands, with a checkpoint now and then."""
+    import torch
+
+    network = model.net
+    network.train()
+    learned = [p for p in network.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learned, lr=rate, weight_decay=1e-5)
+    for p in learned:
+        optimizer.state[p] = {
+            "step": torch.tensor(0.0),
+            "exp_avg": torch.zeros_like(p),
+            "exp_avg_sq": torch.zeros_like(p),
+        }
+    weights = [Variable(t) for t in floats(network).values()]
+    moments = [Variable(t) for p in learned for t in optimizer.state[p].values()]
+    state.restore(weights, moments)
+    cross = torch.nn.BCEWithLogitsLoss()
+    square = torch.nn.MSELoss()
+    saved, begun, losses = time.monotonic(), time.monotonic(), []
+    for number in range(state.step, steps):
+        for group in optimizer.param_groups:
+            group["lr"] = training.learning_rate(number, steps, rate)
+        image, truth = (
+            torch.from_numpy(a).to(model.device)
+            for a in batch(patches, seed, number, patch=patch, size=size)
+        )
+        said = network(image)[0]
+        flow, fore = square(said[:, :2], 5 * truth[:, 1:]) / 2, cross(said[:, 2], truth[:, 0])
+        optimizer.zero_grad()
+        (flow + fore).backward()
+        torch.nn.utils.clip_grad_norm_(learned, 5.0)
+        optimizer.step()
+        losses.append([flow.item(), fore.item()])
+        state.average(weights, number)
+        state.step = number + 1
+        if time.monotonic() - saved > 60 * minutes or number + 1 == steps:
+            now = time.monotonic()
+            state.seconds += now - begun
+            begun = saved = now
+            state.save(weights, moments)
+            write_weights(network, state.averages, out / WEIGHTS)
+            log.info(
+                "step %d of %d, %.0f s, losses %.4f %.4f",
+                number + 1, steps, state.seconds, *np.mean(losses, axis=0),
+            )  # fmt: skip
+            losses = []
+
+
+def floats(network):
+    """Tensors of a network by name, without counters and constants."""
+    return {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if tensor.is_floating_point() and not name.startswith("diam_")
+    }
+
+
+def write_weights(network, averages, path):
+    """Write averaged weights as a model of Cellpose 3, whole or not at all."""
+    import torch
+
+    kept = dict(network.state_dict())
+    for name, array in zip(floats(network), averages, strict=True):
+        kept[name] = torch.from_numpy(array.copy())
+    draft = path.with_suffix(".draft")
+    torch.save({name: tensor.cpu() for name, tensor in kept.items()}, draft)
+    draft.rename(path)
+
+
+def weights_file(folder):
+    """Return the weights in a folder of a model, or the file itself; None for None."""
+    if folder is None or folder.is_file():
+        return folder
+    files = [p for p in sorted(folder.iterdir()) if p.suffix in ("", ".pt") and p.is_file()]
+    files = [p for p in files if p.name != "SHA256SUMS"]
+    if len(files) != 1:
+        raise BadData(f"{folder}: not the folder of a Cellpose 3 model (one file {WEIGHTS})")
+    return files[0]
+
+
+def evaluate(path, pairs, gpu):
+    """Score the model in a file on pairs: with their diameter given, as Cellpose does."""
+    model = build(path, 17.0, gpu)
+
+    def segment(pair):
+        return model.eval(
+            pair.image, channels=[0, 0], diameter=max(pair.diameter, 4.0), normalize=False
+        )[0]
+
+    found = {id(pair.image): pair for pair in pairs}
+    return matches.evaluate(pairs, lambda image: segment(found[id(image)]))
+
+
+def main(
+    images: Annotated[str, typer.Option(help="folder or quoted glob of images (TIFF, PNG, npy)")],
+    labels: Annotated[str, typer.Option(help="folder or quoted glob of labels, named alike")],
+    out: Annotated[Path, typer.Option(help="folder of the model to write")],
+    base: Annotated[
+        str | None,
+        typer.Option(help="model to go on with (name or folder); default: from random weights"),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="number of steps")] = 2000,
+    batch_size: Annotated[int, typer.Option("--batch", min=1, help="patches in a step")] = 8,
+    patch: Annotated[
+        int, typer.Option(min=32, help="edge of a patch, a multiple of 16 [px]")
+    ] = 160,
+    learning_rate: Annotated[
+        float, typer.Option(min=1e-7, max=0.1, help="highest rate; it falls to nothing at the end")
+    ] = 1e-3,
+    held_out: Annotated[
+        str, typer.Option(help="share of the images to hold out, or a file of their names")
+    ] = "0.15",
+    simulated: Annotated[
+        int, typer.Option(min=0, help="simulated frames of nuclei to mix in (0: none)")
+    ] = 0,
+    diameter: Annotated[
+        float, typer.Option(min=5, help="mean diameter of a new network [px]")
+    ] = 17.0,
+    licence: Annotated[str, typer.Option(help="licence of the data, for the card")] = "not given",
+    source: Annotated[str, typer.Option(help="where the data are from, for the card")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="another seed, other patches")] = 0,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(min=0.05, help="minutes between checkpoints")
+    ] = 4.0,
+    gpu: Annotated[bool, typer.Option(help="train on a GPU (none: an error)")] = False,
+    cores: cli.Cores = 1,
+) -> None:
+    """Train a Cellpose 3 network on pairs of images and labels.
+
+    The model, its card (README.md) and checksums are written to a folder that the CellPose step
+    takes as model_name. The same command again goes on where it was stopped; when it had
+    ended, it is scored again.
+    """
+    training.check_patch(patch, 16)
+    files = training_data.find_pairs(images, labels)
+    kept = training_data.split([name for name, _, _ in files], held_out, seed)
+    pairs = training_data.read_pairs(files, PERCENTILE)
+    start = weights_file(model_card.base_folder(base, "cellpose3"))
+    os.environ.update(OMP_NUM_THREADS=str(cores))
+    import torch
+
+    torch.set_num_threads(cores)
+    out = out.expanduser().resolve()
+    state = training.State.open(out / "checkpoint.npz")
+    model = build(start, diameter, gpu)
+    seen = [p for p in pairs if p.name not in kept]
+    mean = float(model.diam_mean)
+    with torch.no_grad():
+        model.net.diam_labels.fill_(float(np.median([p.diameter for p in seen if p.diameter])))
+    patches = training.Patches(
+        seen,
+        training.simulated_pairs(simulated, seed, PERCENTILE),
+        natural=0.0,
+        diameters=(SPREAD[0] * mean, SPREAD[1] * mean),
+        zooms=(0.1, 4.0),
+        zooms_simulated=(0.1, 1.5),
+    )
+    log.info("%d images to train on, %d held out", len(seen), len(pairs) - len(seen))
+    train(
+        model, patches, state, steps=steps, patch=patch, size=batch_size, rate=learning_rate,
+        seed=seed, minutes=checkpoint_minutes, out=out,
+    )  # fmt: skip
+    model_card.write(
+        out,
+        kind="Cellpose 3",
+        facts={
+            "Data": f"{source or images}; licence: {licence}",
+            "Network": f"Cellpose 3 (CPnet), one channel, mean diameter {mean:g} px",
+            "Started from": str(base or "random weights"),
+            "Training": f"{steps} steps of {batch_size} patches of {patch} px, learning rate "
+            f"{learning_rate:g}, seed {seed}, {simulated} simulated frames, "
+            f"{state.seconds:.0f} s on {'a GPU' if gpu else f'{cores} CPU core(s)'}",
+            "Scores": "with the median diameter of each image given",
+        },
+        images=(len(seen), sorted(kept)),
+        scores=evaluate(out / WEIGHTS, [p for p in pairs if p.name in kept], gpu),
+        files=(WEIGHTS,),
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,324 @@
+#!/usr/bin/env python3
+"""Train a StarDist network on images and labels, or go on with one that is trained.
+
+The losses are StarDist's, with two changes that large nuclei ask for: distances are
+weighted by the size of the object, so that a large nucleus does not outweigh a hundred
+small ones, and targets are computed on a window wider than the patch, so that rays do not
+end at the patch's edge. Weights are averaged over the last steps.
+"""
+
+import contextlib
+import io
+import json
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from cytoloom import cli, matches, model_card, training, training_data
+from cytoloom.errors import BadData, InputMissing
+
+log = logging.getLogger("cytoloom")
+
+CONTEXT = 48  # read around a patch, so that objects at its edge are whole [px]
+DISTANCE_WEIGHT = 0.2
+LARGE_EVERY = 3  # one step in so many has patches of 1.5 times the edge, with large nuclei
+RADIUS = 12.0  # an object of this mean radius has weight 1 in the loss of distances [px]
+BACKGROUND = 1e-4  # weight of distances outside of objects
+PROB_THRESHOLDS = np.arange(0.2, 0.81, 0.05)
+NMS_THRESHOLDS = (0.3, 0.4, 0.5)
+
+
+def targets(labels, inner, rays, grid):
+    """Return what the network shall say of a patch.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (y, x), int32
+        Of the patch and what is around it.
+    inner : tuple of slice
+        Where the patch is in them.
+    rays, grid : int
+        Number of distances, and step in pixels, of the network.
+
+    Returns
+    -------
+    probability : ndarray, shape (y, x, 1), float32
+        Distance to the object's edge, relative to its centre's.
+    distances : ndarray, shape (y, x, rays + 1), float32
+        Distances to the edge [px], and the weight of each pixel.
+    """
+    from scipy import ndimage
+    from stardist.geometry import star_dist
+
+    corner = (slice(inner[0].start % grid, None), slice(inner[1].start % grid, None))
+    shifted = np.ascontiguousarray(labels[corner])
+    distances = star_dist(shifted, rays, grid=(grid, grid), mode="cpp")
+    sampled = shifted[::grid, ::grid]
+    depth = distances.min(axis=-1)
+    numbers = np.arange(labels.max() + 1)
+    deepest = np.asarray(ndimage.maximum(depth, sampled, numbers))
+    probability = np.where(sampled > 0, depth / np.maximum(deepest[sampled], 1e-3), 0)
+    total = np.bincount(sampled.ravel(), distances.mean(axis=-1).ravel(), len(numbers))
+    mean = total / np.maximum(np.bincount(sampled.ravel(), minlength=len(numbers)), 1)
+    weight = probability * RADIUS / np.maximum(mean[sampled], 2.0)
+    weight[np.isin(sampled, _cut_off(labels))] = 0
+    place = tuple(slice(s.start // grid, s.stop // grid) for s in inner)
+    both = np.concatenate([distances, weight[..., np.newaxis]], axis=-1)
+    return (
+        probability[place][..., np.newaxis].astype(np.float32),
+        both[place].astype(np.float32),
+    )
+
+
+def _cut_off(labels):
+    """Objects that touch the edge of what was read: their distances are not known."""
+    edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    return np.unique(edge[edge > 0])
+
+
+def batch(patches, seed, step, *, patch, size, rays, grid):
+    """Return the images and targets of a step; they depend on the seed and the step alone."""
+    rng = np.random.default_rng([seed, 1, step])
+    large = step % LARGE_EVERY == LARGE_EVERY - 1
+    edge, count = (patch * 3 // 2, max(1, size // 3)) if large else (patch, size)
+    images, probabilities, distances = [], [], []
+    for _ in range(count):
+        image, labels, inner = patches.draw(rng, edge, CONTEXT, large=large)
+        probability, distance = targets(labels, inner, rays, grid)
+        images.append(image[inner][..., np.newaxis])
+        probabilities.append(probability)
+        distances.append(distance)
+    return np.stack(images), np.stack(probabilities), np.stack(distances)
+
+
+def build(folder, base, rays, filters, depth):
+    """Return a StarDist model in ``folder``, new or with the weights of ``base``."""
+    from stardist.models import Config2D, StarDist2D
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        if base is None:
+            config = Config2D(
+                n_rays=rays, grid=(2, 2), n_channel_in=1, unet_n_depth=depth,
+                unet_n_filter_base=filters,
+            )  # fmt: skip
+        else:
+            try:
+                start = StarDist2D(None, name=base.name, basedir=str(base.parent))
+            except (OSError, ValueError) as error:
+                raise BadData(f"{base}: StarDist cannot load this model ({error})") from error
+            if start.config.n_dim != 2 or start.config.n_channel_in != 1:
+                raise BadData(f"{base}: training goes on with 2-D models of one channel only")
+            config = start.config
+        model = StarDist2D(config, name=folder.name, basedir=str(folder.parent))
+    if base is not None:
+        model.keras_model.set_weights(start.keras_model.get_weights())
+    return model
+
+
+def stepper(network, rays):
+    """Return a compiled function of one step, and its optimizer."""
+    import keras
+    import tensorflow as tf
+
+    optimizer = keras.optimizers.Adam(1e-4, global_clipnorm=2.0)
+    optimizer.build(network.trainable_variables)
+
+    @tf.function(reduce_retracing=False)
+    def step(image, probability, distance):
+        true, weight = distance[..., :rays], distance[..., rays:]
+        with tf.GradientTape() as tape:
+            likely, far = network(image, training=True)
+            likely = tf.clip_by_value(likely, 1e-6, 1 - 1e-6)
+            cross = -probability * tf.math.log(likely) - (1 - probability) * tf.math.log(1 - likely)
+            error = tf.reduce_mean(tf.abs(true - far), axis=-1, keepdims=True)
+            off = tf.reduce_mean((1 - weight) * tf.abs(far) * tf.cast(probability == 0, tf.float32))
+            miss = tf.reduce_sum(weight * error) / (tf.reduce_sum(weight) + 1.0)
+            loss = tf.reduce_mean(cross) + DISTANCE_WEIGHT * miss + BACKGROUND * off
+        gradients = tape.gradient(loss, network.trainable_variables)
+        optimizer.apply(gradients, network.trainable_variables)
+        return tf.reduce_mean(cross), miss
+
+    return step, optimizer
+
+
+def train(model, patches, state, *, steps, patch, size, rate, seed, minutes):
+    """Train to ``steps`` steps from where ``state`` stands, with a checkpoint now and then."""
+    rays, grid = model.config.n_rays, model.config.grid[0]
+    network = model.keras_model
+    step, optimizer = stepper(network, rays)
+    state.restore(network.weights, optimizer.variables)
+    saved, begun, losses = time.monotonic(), time.monotonic(), []
+    for number in range(state.step, steps):
+        optimizer.learning_rate.assign(training.learning_rate(number, steps, rate))
+        data = batch(patches, seed, number, patch=patch, size=size, rays=rays, grid=grid)
+        losses.append([float(x) for x in step(*data)])
+        state.average(network.weights, number)
+        state.step = number + 1
+        if time.monotonic() - saved > 60 * minutes or number + 1 == steps:
+            now = time.monotonic()
+            state.seconds += now - begun
+            begun = saved = now
+            state.save(network.weights, optimizer.variables)
+            write_weights(model, state.averages)
+            log.info(
+                "step %d of %d, %.0f s, losses %.4f %.3f",
+                number + 1, steps, state.seconds, *np.mean(losses, axis=0),
+            )  # fmt: skip
+            losses = []
+
+
+def write_weights(model, weights):
+    """Write averaged weights as the model's, whole or not at all."""
+    current = model.keras_model.get_weights()
+    model.keras_model.set_weights(weights)
+    draft = model.logdir / "draft.h5"
+    model.keras_model.save_weights(str(draft))
+    draft.rename(model.logdir / "weights_best.h5")
+    model.keras_model.set_weights(current)
+
+
+def choose_thresholds(model, pairs):
+    """Choose the thresholds with the best mean F1 at IoU 0.5 and 0.7 on images trained on."""
+    from scipy import ndimage  # noqa: F401 - StarDist draws with it
+
+    best = (-1.0, 0.5, 0.4)
+    raw = [model.predict_sparse(p.image, prob_thresh=float(PROB_THRESHOLDS[0])) for p in pairs]
+    for nms in NMS_THRESHOLDS:
+        for prob in PROB_THRESHOLDS:
+            found = [
+                _instances(model, p.image.shape, r, float(prob), nms)
+                for p, r in zip(pairs, raw, strict=True)
+            ]
+            f1 = np.mean(
+                [
+                    matches.pooled(zip([p.labels for p in pairs], found, strict=True), iou).f1
+                    for iou in (0.5, 0.7)
+                ]
+            )
+            best = max(best, (float(f1), round(float(prob), 2), nms))
+    return {"prob": best[1], "nms": best[2]}
+
+
+def _instances(model, shape, raw, prob, nms):
+    probability, distances, points = raw[:3]
+    keep = probability > prob
+    return model._instances_from_prediction(  # noqa: SLF001 - StarDist's only way to do it twice
+        shape, probability[keep], distances[keep], points=points[keep], prob_thresh=prob,
+        nms_thresh=nms,
+    )[0]  # fmt: skip
+
+
+def start_up(cores, gpu):
+    """Import TensorFlow, quiet, on so many cores or on the GPU."""
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", OMP_NUM_THREADS=str(cores))
+    if not gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    import tensorflow as tf
+
+    tf.get_logger().setLevel("ERROR")
+    tf.config.threading.set_intra_op_parallelism_threads(cores)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    if gpu and not tf.config.list_physical_devices("GPU"):
+        raise InputMissing(
+            "--gpu: TensorFlow sees no GPU here; leave the option out to train on the CPU"
+        )
+
+
+def main(
+    images: Annotated[str, typer.Option(help="folder or quoted glob of images (TIFF, PNG, npy)")],
+    labels: Annotated[str, typer.Option(help="folder or quoted glob of labels, named alike")],
+    out: Annotated[Path, typer.Option(help="folder of the model to write")],
+    base: Annotated[
+        str | None,
+        typer.Option(help="model to go on with (name or folder); default: from random weights"),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="number of steps")] = 4000,
+    batch_size: Annotated[int, typer.Option("--batch", min=1, help="patches in a step")] = 8,
+    patch: Annotated[
+        int, typer.Option(min=32, help="edge of a patch, a multiple of 32 [px]")
+    ] = 128,
+    learning_rate: Annotated[
+        float, typer.Option(min=1e-7, max=0.1, help="highest rate; it falls to nothing at the end")
+    ] = 4e-4,
+    held_out: Annotated[
+        str, typer.Option(help="share of the images to hold out, or a file of their names")
+    ] = "0.15",
+    simulated: Annotated[
+        int, typer.Option(min=0, help="simulated frames of nuclei to mix in (0: none)")
+    ] = 0,
+    diameter_low: Annotated[
+        float, typer.Option(min=4, help="least diameter that objects are zoomed to [px]")
+    ] = 9.0,
+    diameter_high: Annotated[
+        float, typer.Option(min=4, help="largest diameter that objects are zoomed to [px]")
+    ] = 90.0,
+    rays: Annotated[int, typer.Option(min=8, help="rays of a new network")] = 32,
+    filters: Annotated[int, typer.Option(min=4, help="filters of a new network")] = 32,
+    depth: Annotated[int, typer.Option(min=1, max=5, help="levels of a new network")] = 3,
+    licence: Annotated[str, typer.Option(help="licence of the data, for the card")] = "not given",
+    source: Annotated[str, typer.Option(help="where the data are from, for the card")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="another seed, other patches")] = 0,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(min=0.05, help="minutes between checkpoints")
+    ] = 4.0,
+    gpu: Annotated[bool, typer.Option(help="train on a GPU (none: an error)")] = False,
+    cores: cli.Cores = 1,
+) -> None:
+    """Train a StarDist network on pairs of images and labels.
+
+    The model, its thresholds, its card (README.md) and checksums are written to a folder that
+    the StarDist step takes as model_name. The same command again goes on where it was
+    stopped; when it had ended, it is scored again.
+    """
+    training.check_patch(patch, 32)
+    files = training_data.find_pairs(images, labels)
+    kept = training_data.split([name for name, _, _ in files], held_out, seed)
+    pairs = training_data.read_pairs(files)
+    start = model_card.base_folder(base, "stardist")
+    start_up(cores, gpu)
+    out = out.expanduser().resolve()
+    state = training.State.open(out / "checkpoint.npz")
+    model = build(out, start, rays, filters, depth)
+    seen = [p for p in pairs if p.name not in kept]
+    patches = training.Patches(
+        seen, training.simulated_pairs(simulated, seed), diameters=(diameter_low, diameter_high)
+    )
+    log.info("%d images to train on, %d held out", len(seen), len(pairs) - len(seen))
+    train(
+        model, patches, state, steps=steps, patch=patch, size=batch_size, rate=learning_rate,
+        seed=seed, minutes=checkpoint_minutes,
+    )  # fmt: skip
+    model.keras_model.set_weights(state.averages)
+    thresholds = choose_thresholds(model, training_data.some(seen, patches.simulated, seed))
+    (out / "thresholds.json").write_text(json.dumps(thresholds))
+    model.thresholds = thresholds
+    model_card.write(
+        out,
+        kind="StarDist",
+        facts={
+            "Data": f"{source or images}; licence: {licence}",
+            "Network": f"StarDist, 2-D, one channel, {model.config.n_rays} rays, "
+            f"grid {model.config.grid[0]}, U-Net of depth {model.config.unet_n_depth}",
+            "Started from": str(base or "random weights"),
+            "Training": f"{steps} steps of {batch_size} patches of {patch} px, learning rate "
+            f"{learning_rate:g}, seed {seed}, {simulated} simulated frames, "
+            f"{state.seconds:.0f} s on {'a GPU' if gpu else f'{cores} CPU core(s)'}",
+            "Thresholds": f"probability {thresholds['prob']:g}, overlap {thresholds['nms']:g}, "
+            "chosen on images that were trained on",
+        },
+        images=(len(seen), sorted(kept)),
+        scores=matches.evaluate(
+            [p for p in pairs if p.name in kept],
+            lambda image: model.predict_instances(image, show_tile_progress=False)[0],
+        ),
+        files=("config.json", "thresholds.json", "weights_best.h5"),
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)
