@@ -157,20 +157,6 @@ msd_um2         float   um2      mean squared displacement
 n               int64   -        number of pairs of points
 sd_um2          float?  um2      standard deviation of the squared displacements
 """,
-    "cell_state": """
-position        text    -        position
-frame           int32   frame    time index, from 0
-label           uint32  -        target, in its label image
-track_id        int64   -        its track
-live_signal     float?  -        its own mean intensity, scaled to 0..1 over the position
-death_signal    float?  -        mean intensity of the death channel in its outline, scaled to 0..1
-viability       float?  -        1 / (1 + mean of exp(-10 (live - 0.5)) and exp(-10 (0.5 - death)))
-cdi             float?  -        cell death index, death / (live + death)
-cdi_smoothed    float?  -        the same, missing frames interpolated, smoothed over time
-cdi_gradient    float?  1/frame  its change per frame
-alive           bool    -        before the frame of death
-live_counts     float?  counts   live signal before scaling
-""",
     "drift": """
 position        text    -        position
 frame           int32   frame    time index, from 0
@@ -191,6 +177,20 @@ mean_fitted     float?  counts   fitted decay; null: other methods
 mean_after      float?  counts   mean of the frame after it, before rounding and clipping
 factor          float?  -        intensities above the background were multiplied by it
 rate_per_frame  float?  1/frame  rate of the fitted decay
+""",
+    "cell_state": """
+position        text    -        position
+frame           int32   frame    time index, from 0
+label           uint32  -        target, in its label image
+track_id        int64   -        its track
+live_signal     float?  -        its own mean intensity, scaled to 0..1 over the position
+death_signal    float?  -        mean intensity of the death channel in its outline, scaled to 0..1
+viability       float?  -        1 / (1 + mean of exp(-10 (live - 0.5)) and exp(-10 (0.5 - death)))
+cdi             float?  -        cell death index, death / (live + death)
+cdi_smoothed    float?  -        the same, missing frames interpolated, smoothed over time
+cdi_gradient    float?  1/frame  its change per frame
+alive           bool    -        before the frame of death
+live_counts     float?  counts   live signal before scaling
 death_counts    float?  counts   death signal before scaling
 """,
     "deaths": """
@@ -313,7 +313,9 @@ KEYS = {
     "edges": ("position", "frame", "label", "next_frame", "next_label"),
     "contacts": ("position", "frame", "effector_label", "target_label"),
     "track_summary": ("position", "label_channel", "track_id"),
+    "bleaching": ("position", "frame"),
     "msd": ("position", "label_channel", "track_id", "lag_frames"),
+    "drift": ("position", "frame"),
     "contact_events": ("position", "effector_track_id", "target_track_id", "event"),
 }
 
@@ -340,7 +342,6 @@ def _parse(declared: str) -> pa.Schema:
     for line in filter(None, declared.splitlines()):
         name, type_, unit, meaning = line.split(maxsplit=3)
         nullable = type_.endswith("?")
-    "drift": ("position", "frame"),
         fields.append(
             pa.field(
                 name,
