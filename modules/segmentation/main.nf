@@ -3,6 +3,8 @@
  * so neither can come from a list. Order does not matter, jobs start by their files.
  */
 include { SEGMENT as STARDIST } from './segment'
+include { SEGMENT as CELLPOSE } from './segment'
+include { SEGMENT as CELLPOSE_DIAMETER } from './segment'
 include { SEGMENT as THRESHOLD } from './segment'
 include { SEGMENT as IMAGE_TO_LABEL } from './segment'
 include { SEGMENT as REFINE } from './segment'
@@ -17,6 +19,8 @@ workflow SEGMENTATION {
 
     main:
     if (tasks.STARDIST) STARDIST(tasks.remove('STARDIST'))
+    if (tasks.CELLPOSE) CELLPOSE(tasks.remove('CELLPOSE'))
+    if (tasks.CELLPOSE_DIAMETER) CELLPOSE_DIAMETER(tasks.remove('CELLPOSE_DIAMETER'))
     if (tasks.THRESHOLD) THRESHOLD(tasks.remove('THRESHOLD'))
     if (tasks.IMAGE_TO_LABEL) IMAGE_TO_LABEL(tasks.remove('IMAGE_TO_LABEL'))
     if (tasks.REFINE) REFINE(tasks.remove('REFINE'))

@@ -18,7 +18,7 @@ from typing import Any
 
 from cytoloom.errors import BadData, CytoloomError, InputMissing, UsageError
 from cytoloom.files import writing
-from cytoloom.models import digest_of
+from cytoloom.models import digest_of, family_of
 from cytoloom.plan.arguments import Signatures
 from cytoloom.plan.digests import region_digests
 from cytoloom.plan.ends import delivery_steps, ingest_steps, sweep_steps
@@ -186,7 +186,7 @@ def _build(builder: Builder, pipeline: Pipeline, steps: Sequence[Step]) -> list[
     slugs_ = {step.tag: step.slug for step in pipeline.steps}
     found: dict[str, PlannedStep] = {}
     for step in steps:
-        made = builder.build(step)
+        made = builder.build(_in_family_of_model(step, pipeline.path.parent))
         whole = found.setdefault(step.tag, replace(made, tag=slugs_[step.tag], phases={}))
         for phase, jobs in made.phases.items():
             whole.phases.setdefault(phase, []).extend(jobs)
@@ -200,6 +200,28 @@ def _value(step: Step, name: str) -> Any:
     return Signatures().of_step(step.row).arguments[name].default
 
 
+def _in_family_of_model(step: Step, folder: Path) -> Step:
+    """Return a step in the tool family of its model, where the model decides that."""
+    if not step.row.model_families:
+        return step
+    try:
+        family = family_of(_model_name(step, folder), step.row.model_families)
+    except CytoloomError:  # `_model` says so
+        return step
+    return replace(step, row=step.row.in_family(family))
+
+
+def _model_name(step: Step, folder: Path) -> str:
+    """Return the name of a step's model, a path made absolute."""
+    argument = step.row.extra["model"]
+    declared = Signatures().of_step(step.row).arguments[argument]
+    name = str(step.args.get(argument) or declared.default)
+    for place in (folder / name, Path(name)):
+        if place.exists():
+            return str(place.absolute())
+    return name
+
+
 def _model(
     step: Step, folder: Path, lenient: bool, warnings: list[str]
 ) -> tuple[dict[str, Any], str]:
@@ -207,12 +229,7 @@ def _model(
     argument = step.row.extra.get("model")
     if argument is None:
         return {}, ""
-    declared = Signatures().of_step(step.row).arguments[argument]
-    name = str(step.args.get(argument) or declared.default)
-    for place in (folder / name, Path(name)):
-        if place.is_dir():
-            name = str(place.absolute())
-            break
+    name = _model_name(step, folder)
     try:
         return {argument: name}, f"model {digest_of(name, step.row.family)}"
     except CytoloomError as error:

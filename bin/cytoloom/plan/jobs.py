@@ -230,7 +230,7 @@ class _GroupJobs:
             The same group at all other positions, where one task does all.
         """
         together = bool(phase.scope and self.builder.value(self.step, phase.scope) == "run")
-        if phase.unless and self.step.args.get(phase.unless) is not None:
+        if phase.unless and self.step.args.get(phase.unless):
             for jobs in (self, *others):
                 jobs.left_out |= set(phase.makes)
             return
@@ -415,7 +415,7 @@ class _GroupJobs:
                 family=family,
                 inputs=sorted(set(files)),
                 outputs=outputs,
-                memory_mb=BASE_MEMORY_MB + int(voxels * row.bytes_per_voxel / 2**20),
+                memory_mb=BASE_MEMORY_MB + self.step.row.memory_mb + int(voxels * row.bytes_per_voxel / 2**20),
                 seconds=600 + int(4 * voxels * row.seconds_per_voxel),
                 cores=row.cores,
                 gpu=bool(self.step.row.gpu and args.get("gpu")),

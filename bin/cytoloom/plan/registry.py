@@ -31,7 +31,8 @@ CHANNELS = ("one", "pair", "triple", "many", "image_label")
 FAN_OUTS = ("patch", "frames", "position")
 STATISTICS = (None, "frame", "stack")
 GPU = (None, "optional")
-_TUPLES = ("input_type", "output_type", "aliases", "merge_makes", "merge_args", "whole", "files")
+_TUPLES = ("input_type", "output_type", "aliases", "merge_makes", "merge_args", "whole", "files",
+           "model_families")  # fmt: skip
 _MAPPINGS = ("inputs", "outputs", "reads", "makes")
 
 
@@ -114,6 +115,8 @@ class Row:
     cores: int = 1
     gpu: str | None = None
     gpu_family: str | None = None
+    model_families: tuple[str, ...] = ()
+    memory_mb: int = 0
     bytes_per_voxel: float = 40
     seconds_per_voxel: float = 1e-7
     description: str = ""
