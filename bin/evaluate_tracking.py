@@ -196,6 +196,8 @@ def main(
     """
     if label is None and table is None:
         raise UsageError("nothing to score: give --label, --table or both")
+    if table is not None and lineage is not None:
+        raise UsageError("--lineage goes with labels alone: a table of tracks has its own parents")
     points = is_points(ground_truth)
     if label is None and not points:
         raise UsageError("outlines are scored on a label image: give --label")

@@ -30,6 +30,7 @@ PAGES = {
     "label_to_sparse": ("tabulate", "Tabulation (label_to_sparse)", "Label image to table."),
     "tracking": ("track", "Tracking", "Table of cells to table of tracks."),
     "postprocessing": ("analyse", "Postprocessing", "Tables and images to results."),
+    "evaluation": ("evaluate", "Evaluation", "Results and ground truth to scores."),
     "delivery": ("deliver", "Delivery", "Layers to results. The plan adds these jobs."),
     "plan": ("plan", "The plan", "The pipeline YAML to a list of tasks."),
 }
@@ -42,6 +43,9 @@ GROUPS = {
 ARGS = {  # of the examples, where the arguments that are needed do not make one
     "FeatureFilter": "{column: area, operation: '>', value: 100}",
     "CrossTableOperation": "{column: intensity_mean, operation: divide}",
+    "EvaluateSegmentation": "{ground_truth: 01_GT}",
+    "EvaluateTracking": "{ground_truth: 01_GT}",
+    "EvaluateTrackedLabels": "{ground_truth: 01_GT}",
 }
 CHANNELS = {
     "one": "single channels, or `all`: one result for each",
@@ -70,6 +74,7 @@ KINDS = {
     "survival": "Survival curves: one row for each group and time of a death.",
     "killing_summary": "One row for each position.",
     "death_thresholds": "How the result depends on the threshold: one row for each threshold.",
+    "evaluation": "Scores against ground truth: one row for each metric, threshold and frame.",
 }
 
 
