@@ -6,6 +6,11 @@ include { CORRECT as MERGE } from './filter'
 include { CORRECT as PERCENTILE } from './filter'
 include { CORRECT as GAMMA } from './filter'
 include { CORRECT as CORRELATION } from './filter'
+include { CORRECT as FLATFIELD; CORRECT as FLATFIELD_ESTIMATE } from './filter'
+include { ESTIMATE as FLATFIELD_FIT } from './estimate'
+include { CORRECT as ROLLING_BALL } from './filter'
+include { CORRECT as TILED_MEDIAN } from './filter'
+include { CORRECT as BLEACH; CORRECT as BLEACH_FIT } from './filter'
 
 workflow PREPROCESSING {
     take:
@@ -16,4 +21,11 @@ workflow PREPROCESSING {
     if (tasks.PERCENTILE) PERCENTILE(tasks.remove('PERCENTILE'))
     if (tasks.GAMMA) GAMMA(tasks.remove('GAMMA'))
     if (tasks.CORRELATION) CORRELATION(tasks.remove('CORRELATION'))
+    if (tasks.FLATFIELD_ESTIMATE) FLATFIELD_ESTIMATE(tasks.remove('FLATFIELD_ESTIMATE'))
+    if (tasks.FLATFIELD_FIT) FLATFIELD_FIT(tasks.remove('FLATFIELD_FIT'))
+    if (tasks.FLATFIELD) FLATFIELD(tasks.remove('FLATFIELD'))
+    if (tasks.ROLLING_BALL) ROLLING_BALL(tasks.remove('ROLLING_BALL'))
+    if (tasks.TILED_MEDIAN) TILED_MEDIAN(tasks.remove('TILED_MEDIAN'))
+    if (tasks.BLEACH_FIT) BLEACH_FIT(tasks.remove('BLEACH_FIT'))
+    if (tasks.BLEACH) BLEACH(tasks.remove('BLEACH'))
 }
