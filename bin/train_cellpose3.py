@@ -15,8 +15,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from cytoloom import cli, matches, model_card, training, training_data
-from cytoloom.errors import BadData, InputMissing
+from cytoloom import cli, devices, matches, model_card, models, training, training_data
+from cytoloom.errors import BadData
 
 log = logging.getLogger("cytoloom")
 
@@ -70,19 +70,16 @@ def batch(patches, seed, step, *, patch, size):
     return np.stack(images), np.stack(truths)
 
 
-def build(base, diameter, gpu):
+def build(base, diameter, device):
     """Return a Cellpose model, new or with the weights of the file ``base``."""
     import torch
     from cellpose.models import CellposeModel
 
-    if gpu and not torch.cuda.is_available():
-        raise InputMissing(
-            "--gpu: torch sees no GPU here; leave the option out to train on the CPU"
-        )
-    device = torch.device("cuda" if gpu else "cpu")
     try:
         model = CellposeModel(
-            device=device, pretrained_model=str(base) if base else False, diam_mean=diameter
+            device=torch.device(device),
+            pretrained_model=str(base) if base else False,
+            diam_mean=diameter,
         )
     except (OSError, RuntimeError, AssertionError, KeyError) as error:
         raise BadData(f"{base}: Cellpose 3 cannot load this model ({error})") from error
@@ -160,20 +157,9 @@ def write_weights(network, averages, path):
     draft.rename(path)
 
 
-def weights_file(folder):
-    """Return the weights in a folder of a model, or the file itself; None for None."""
-    if folder is None or folder.is_file():
-        return folder
-    files = [p for p in sorted(folder.iterdir()) if p.suffix in ("", ".pt") and p.is_file()]
-    files = [p for p in files if p.name != "SHA256SUMS"]
-    if len(files) != 1:
-        raise BadData(f"{folder}: not the folder of a Cellpose 3 model (one file {WEIGHTS})")
-    return files[0]
-
-
-def evaluate(path, pairs, gpu):
+def evaluate(path, pairs, device):
     """Score the model in a file on pairs: with their diameter given, as Cellpose does."""
-    model = build(path, 17.0, gpu)
+    model = build(path, 17.0, device)
 
     def segment(pair):
         return model.eval(
@@ -215,7 +201,7 @@ def main(
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0.05, help="minutes between checkpoints")
     ] = 4.0,
-    gpu: Annotated[bool, typer.Option(help="train on a GPU (none: an error)")] = False,
+    gpu: devices.Gpu = False,
     cores: cli.Cores = 1,
 ) -> None:
     """Train a Cellpose 3 network on pairs of images and labels.
@@ -228,14 +214,15 @@ def main(
     files = training_data.find_pairs(images, labels)
     kept = training_data.split([name for name, _, _ in files], held_out, seed)
     pairs = training_data.read_pairs(files, PERCENTILE)
-    start = weights_file(model_card.base_folder(base, "cellpose3"))
+    start = models.weights_of(base, ("cellpose3",)) if base else None
     os.environ.update(OMP_NUM_THREADS=str(cores))
     import torch
 
     torch.set_num_threads(cores)
     out = out.expanduser().resolve()
-    state = training.State.open(out / "checkpoint.npz")
-    model = build(start, diameter, gpu)
+    state = training.State.open(out, WEIGHTS)
+    device = devices.choose_device(gpu, "torch")
+    model = build(start, diameter, device)
     seen = [p for p in pairs if p.name not in kept]
     mean = float(model.diam_mean)
     with torch.no_grad():
@@ -266,7 +253,7 @@ def main(
             "Scores": "with the median diameter of each image given",
         },
         images=(len(seen), sorted(kept)),
-        scores=evaluate(out / WEIGHTS, [p for p in pairs if p.name in kept], gpu),
+        scores=evaluate(out / WEIGHTS, [p for p in pairs if p.name in kept], device),
         files=(WEIGHTS,),
     )
 

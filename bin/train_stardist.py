@@ -13,14 +13,15 @@ import json
 import logging
 import os
 import time
+import warnings
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
-from cytoloom import cli, matches, model_card, training, training_data
-from cytoloom.errors import BadData, InputMissing
+from cytoloom import cli, devices, matches, model_card, training, training_data
+from cytoloom.errors import BadData
 
 log = logging.getLogger("cytoloom")
 
@@ -31,6 +32,7 @@ RADIUS = 12.0  # an object of this mean radius has weight 1 in the loss of dista
 BACKGROUND = 1e-4  # weight of distances outside of objects
 PROB_THRESHOLDS = np.arange(0.2, 0.81, 0.05)
 NMS_THRESHOLDS = (0.3, 0.4, 0.5)
+WEIGHTS = "weights_best.h5"
 
 
 def targets(labels, inner, rays, grid):
@@ -100,7 +102,8 @@ def build(folder, base, rays, filters, depth):
     """Return a StarDist model in ``folder``, new or with the weights of ``base``."""
     from stardist.models import Config2D, StarDist2D
 
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         if base is None:
             config = Config2D(
                 n_rays=rays, grid=(2, 2), n_channel_in=1, unet_n_depth=depth,
@@ -178,14 +181,12 @@ def write_weights(model, weights):
     model.keras_model.set_weights(weights)
     draft = model.logdir / "draft.h5"
     model.keras_model.save_weights(str(draft))
-    draft.rename(model.logdir / "weights_best.h5")
+    draft.rename(model.logdir / WEIGHTS)
     model.keras_model.set_weights(current)
 
 
 def choose_thresholds(model, pairs):
     """Choose the thresholds with the best mean F1 at IoU 0.5 and 0.7 on images trained on."""
-    from scipy import ndimage  # noqa: F401 - StarDist draws with it
-
     best = (-1.0, 0.5, 0.4)
     raw = [model.predict_sparse(p.image, prob_thresh=float(PROB_THRESHOLDS[0])) for p in pairs]
     for nms in NMS_THRESHOLDS:
@@ -223,10 +224,7 @@ def start_up(cores, gpu):
     tf.get_logger().setLevel("ERROR")
     tf.config.threading.set_intra_op_parallelism_threads(cores)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    if gpu and not tf.config.list_physical_devices("GPU"):
-        raise InputMissing(
-            "--gpu: TensorFlow sees no GPU here; leave the option out to train on the CPU"
-        )
+    devices.choose_device(gpu, "tensorflow")
 
 
 def main(
@@ -266,7 +264,7 @@ def main(
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0.05, help="minutes between checkpoints")
     ] = 4.0,
-    gpu: Annotated[bool, typer.Option(help="train on a GPU (none: an error)")] = False,
+    gpu: devices.Gpu = False,
     cores: cli.Cores = 1,
 ) -> None:
     """Train a StarDist network on pairs of images and labels.
@@ -275,15 +273,15 @@ def main(
     the StarDist step takes as model_name. The same command again goes on where it was
     stopped; when it had ended, it is scored again.
     """
-    training.check_patch(patch, 32)
     files = training_data.find_pairs(images, labels)
     kept = training_data.split([name for name, _, _ in files], held_out, seed)
     pairs = training_data.read_pairs(files)
     start = model_card.base_folder(base, "stardist")
     start_up(cores, gpu)
     out = out.expanduser().resolve()
-    state = training.State.open(out / "checkpoint.npz")
+    state = training.State.open(out, WEIGHTS)
     model = build(out, start, rays, filters, depth)
+    training.check_patch(patch, 2 * max(model._axes_div_by("YX")))  # noqa: SLF001 - no other way
     seen = [p for p in pairs if p.name not in kept]
     patches = training.Patches(
         seen, training.simulated_pairs(simulated, seed), diameters=(diameter_low, diameter_high)
@@ -316,7 +314,7 @@ def main(
             [p for p in pairs if p.name in kept],
             lambda image: model.predict_instances(image, show_tile_progress=False)[0],
         ),
-        files=("config.json", "thresholds.json", "weights_best.h5"),
+        files=("config.json", "thresholds.json", WEIGHTS),
     )
 
 

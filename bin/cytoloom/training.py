@@ -6,6 +6,7 @@ if it had not been.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,17 +106,29 @@ class State:
     _arrays: list[NDArray] = field(default_factory=list)
 
     @classmethod
-    def open(cls, path: Path) -> State:
-        """Read a checkpoint; a new state where there is none."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def open(cls, folder: Path, weights: str) -> State:
+        """Read the checkpoint beside the folder of a model; a new state where there is none.
+
+        Raises
+        ------
+        BadData
+            If it is none, or the folder holds a model of another origin.
+        """
+        path = folder.with_name(f"{folder.name}.checkpoint.npz")
+        folder.mkdir(parents=True, exist_ok=True)
         if not path.is_file():
+            if (folder / weights).exists():
+                raise BadData(
+                    f"{folder}: holds a model already, and no {path.name} is beside it to go on "
+                    "from; give another --out, and that model as --base"
+                )
             return cls(path)
         try:
             with np.load(path) as data:
                 averages = [data[f"a{i}"] for i in range(int(data["averages"]))]
                 arrays = [data[f"v{i}"] for i in range(int(data["arrays"]))]
                 return cls(path, int(data["step"]), float(data["seconds"]), averages, arrays)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise BadData(f"{path}: not a checkpoint ({error}); remove it to begin anew") from error
 
     def restore(self, weights: Sequence[Any], optimizer: Sequence[Any]) -> None:

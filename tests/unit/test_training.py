@@ -268,25 +268,31 @@ class Variable:
 
 
 def test_a_checkpoint_gives_back_what_it_was_given(tmp_path):
-    path = tmp_path / "model" / "checkpoint.npz"
+    folder, path = tmp_path / "model", tmp_path / "model.checkpoint.npz"
     weights, moments = [Variable([1, 2])], [Variable([[3]])]
-    state = training.State.open(path)
+    state = training.State.open(folder, "w.h5")
     state.restore(weights, moments)
     state.step, state.seconds = 5, 2.5
     weights[0].assign(np.float32([5, 6]))
     state.average(weights, 4)
     state.save(weights, moments)
-    again = training.State.open(path)
+    again = training.State.open(folder, "w.h5")
     fresh = [Variable([0, 0])]
     again.restore(fresh, [Variable([[0]])])
     assert (again.step, again.seconds) == (5, 2.5)
     np.testing.assert_array_equal(fresh[0].array, [5, 6])
     np.testing.assert_allclose(again.averages[0], np.array([1, 2]) + 4 * (1 - 5 / 14))
     with pytest.raises(BadData, match="of another network"):
-        training.State.open(path).restore([Variable([0])], [Variable([[0]])])
+        training.State.open(folder, "w.h5").restore([Variable([0])], [Variable([[0]])])
     path.write_bytes(b"broken")
     with pytest.raises(BadData, match="not a checkpoint"):
-        training.State.open(path)
+        training.State.open(folder, "w.h5")
+
+
+def test_a_model_of_another_origin_is_not_overwritten(tmp_path):
+    (tmp_path / "w.h5").touch()
+    with pytest.raises(BadData, match="holds a model already"):
+        training.State.open(tmp_path, "w.h5")
 
 
 def test_the_learning_rate_rises_and_falls():
