@@ -10,6 +10,7 @@ import typer
 from cytoloom import cli, images
 from cytoloom import statistics as histograms
 from cytoloom.errors import BadData, UsageError
+from cytoloom.files import find
 from cytoloom.illumination import Type, finished, read_fields
 from cytoloom.regions import Region
 
@@ -19,7 +20,9 @@ def main(
     out_image: cli.OutImage,
     out_statistics: cli.OutStatistics = None,
     fields: Annotated[
-        Path | None, cli.Contract("input"), typer.Option(help="estimated fields (TIFF)")
+        str | None,
+        cli.Contract("input"),
+        typer.Option(help="estimated fields (TIFF): a path, or a quoted glob of it"),
     ] = None,
     region: cli.RegionText = None,
     flatfield: Annotated[
@@ -38,9 +41,9 @@ def main(
     The fields are estimated from all frames and planes of the position, or of all positions
     (scope: run), never from a part, and are delivered as TIFF.
     """
-    path = flatfield or fields
-    if path is None:
+    if not (flatfield or fields):
         raise UsageError("give --flatfield FILE (or, within a pipeline, leave the estimate to it)")
+    path = flatfield or find(str(fields), what="fields")[0]
     layer = images.open_layer(image, kind="image")
     box = Region.parse(region, layer.shape)
     found = read_fields(path)
