@@ -31,6 +31,7 @@ from .host import (
     install_once,
     is_there,
     progress,
+    say,
 )
 from .words import nearest
 
@@ -200,6 +201,9 @@ def ensure(family: str) -> Path:
         check_space(folder.parent, size * 1.3)
         what = f"installing the {family} environment (about {size:g} GB, once)"
         make_environment(folder, lock_file(family, PROJECT), what)
+        notice = lock_file(family, PROJECT).with_name("NOTICE")
+        if notice.is_file():
+            say(notice.read_text().strip())
 
     return install_once(environment_path(family, PROJECT), "bin/python", make)
 

@@ -178,6 +178,34 @@ mean_after      float?  counts   mean of the frame after it, before rounding and
 factor          float?  -        intensities above the background were multiplied by it
 rate_per_frame  float?  1/frame  rate of the fitted decay
 """,
+    "transforms": """
+position        text    -        position
+frame           int32   frame    time index, from 0
+channel         text    -        image that was registered
+transform       text    -        translation, rigid, affine or deformable (then fields come too)
+drift_z         float   px       where the centre of frame 0 is found in this frame, less the centre
+drift_y         float   px       the same along y; positive: the scene moved down
+drift_x         float   px       the same along x; positive: the scene moved to the right
+drift_z_um      float   um       the same in micrometre
+drift_y_um      float   um       the same in micrometre
+drift_x_um      float   um       the same in micrometre
+drift_um        float   um       length of the drift
+rotation_deg    float   degree   rotation against frame 0 (2-D: positive from y to x)
+correlation     float?  -        with the reference of its window, registered; null: constant image
+valid_share     float   -        share of the registered frame that the frame covers
+matrix_zz       float   -        p_frame = matrix p + offset; p: (z, y, x) um in frame 0's place
+matrix_zy       float   -        the same
+matrix_zx       float   -        the same
+matrix_yz       float   -        the same
+matrix_yy       float   -        the same
+matrix_yx       float   -        the same
+matrix_xz       float   -        the same
+matrix_xy       float   -        the same
+matrix_xx       float   -        the same
+offset_z_um     float   um       the same
+offset_y_um     float   um       the same
+offset_x_um     float   um       the same
+""",
     "cell_state": """
 position        text    -        position
 frame           int32   frame    time index, from 0
@@ -299,6 +327,7 @@ package         text    -        who defines it; empty: a plain count
 }
 
 KEYS = {
+    "transforms": ("position", "channel", "frame"),
     "cell_state": ("position", "frame", "label"),
     "deaths": ("position", "target_track_id"),
     "killers": ("position", "effector_track_id"),

@@ -11,6 +11,13 @@ include { ESTIMATE as FLATFIELD_FIT } from './estimate'
 include { CORRECT as ROLLING_BALL } from './filter'
 include { CORRECT as TILED_MEDIAN } from './filter'
 include { CORRECT as BLEACH; CORRECT as BLEACH_FIT } from './filter'
+include { CORRECT as REGISTER; CORRECT as REGISTER_REGISTER } from './filter'
+include { CORRECT as REGISTER_CHAIN } from './filter'
+include { CORRECT as REGISTER_DENOISE; CORRECT as REGISTER_DENOISE_REGISTER } from './filter'
+include { CORRECT as REGISTER_DENOISE_CHAIN } from './filter'
+include { CORRECT as REGISTER_DENOISE_ALIGN } from './filter'
+include { CORRECT as TRANSFORM } from './filter'
+include { CORRECT as DENOISE } from './filter'
 
 workflow PREPROCESSING {
     take:
@@ -28,4 +35,13 @@ workflow PREPROCESSING {
     if (tasks.TILED_MEDIAN) TILED_MEDIAN(tasks.remove('TILED_MEDIAN'))
     if (tasks.BLEACH_FIT) BLEACH_FIT(tasks.remove('BLEACH_FIT'))
     if (tasks.BLEACH) BLEACH(tasks.remove('BLEACH'))
+    if (tasks.REGISTER_REGISTER) REGISTER_REGISTER(tasks.remove('REGISTER_REGISTER'))
+    if (tasks.REGISTER_CHAIN) REGISTER_CHAIN(tasks.remove('REGISTER_CHAIN'))
+    if (tasks.REGISTER) REGISTER(tasks.remove('REGISTER'))
+    if (tasks.REGISTER_DENOISE_REGISTER) REGISTER_DENOISE_REGISTER(tasks.remove('REGISTER_DENOISE_REGISTER'))
+    if (tasks.REGISTER_DENOISE_CHAIN) REGISTER_DENOISE_CHAIN(tasks.remove('REGISTER_DENOISE_CHAIN'))
+    if (tasks.REGISTER_DENOISE_ALIGN) REGISTER_DENOISE_ALIGN(tasks.remove('REGISTER_DENOISE_ALIGN'))
+    if (tasks.REGISTER_DENOISE) REGISTER_DENOISE(tasks.remove('REGISTER_DENOISE'))
+    if (tasks.TRANSFORM) TRANSFORM(tasks.remove('TRANSFORM'))
+    if (tasks.DENOISE) DENOISE(tasks.remove('DENOISE'))
 }

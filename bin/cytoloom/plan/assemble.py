@@ -18,7 +18,7 @@ from typing import Any
 
 from cytoloom.errors import BadData, CytoloomError, InputMissing, UsageError
 from cytoloom.files import writing
-from cytoloom.models import digest_of, family_of
+from cytoloom.models import PROJECT, digest_of, family_of
 from cytoloom.plan.arguments import Signatures
 from cytoloom.plan.digests import region_digests
 from cytoloom.plan.ends import delivery_steps, ingest_steps, sweep_steps
@@ -144,6 +144,7 @@ def make_plan(
     )  # fmt: skip
     plan.steps = [*steps, *_build(builder, pipeline, joined.steps if joined else pipeline.steps)]
     files.problems.raise_if_any()
+    plan.warnings += _notices({job.family for job in plan.jobs()})
     plan.warnings += files.problems.warnings
     if pipeline.start:
         _skip(plan, {step.slug for step in pipeline.steps[: pipeline.start]})
@@ -240,6 +241,12 @@ def _model(
         return {argument: name}, ""
 
 
+def _notices(families: set[str]) -> list[str]:
+    """Return what a user must know of the licences of families."""
+    files = (PROJECT / "containers" / name / "NOTICE" for name in sorted(families))
+    return [file.read_text(encoding="utf-8").strip() for file in files if file.is_file()]
+
+
 def _check_output_folder(folder: Path) -> None:
     """Raise BadData unless files can be written in a folder, which is made if it is not there."""
     remedy = "give another folder with --outdir"
@@ -256,7 +263,9 @@ def _positions(
 ) -> list[Position]:
     names = slugs([source.name for source in sources])
     batches = tuple(
-        size for step in pipeline.steps if (size := resources.batch_size(step.tag)) is not None
+        size
+        for step in pipeline.steps
+        if (size := resources.batch_size(step.tag) or step.args.get(step.row.batch_size or ""))
     )
     return [
         Position(
@@ -274,7 +283,11 @@ def _positions(
 
 def _shares(pipeline: Pipeline, shape: Shape) -> tuple[int, ...]:
     """Return the frames per batch of the steps that are long enough for several cores."""
-    shares = (share_of(shape, step.row.seconds_per_voxel) for step in pipeline.steps)
+    shares = (
+        share_of(shape, phase.seconds_per_voxel)
+        for step in pipeline.steps
+        for phase in (*step.row.before, step.row.core)
+    )
     return tuple(share for share in shares if share)
 
 

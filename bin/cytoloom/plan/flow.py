@@ -194,7 +194,8 @@ class Flow:
         for position, role in enumerate(row.inputs):
             of = row.of(role)
             if of is not None:
-                found[role] = self._shared(draft, row.kind(role), names[:of], index)
+                first = row.at(role) or 0
+                found[role] = self._shared(draft, row.kind(role), names[first : first + of], index)
                 complete = complete and bool(found[role])
                 continue
             at = row.at(role)

@@ -223,7 +223,7 @@ def _steps(drafts: list[Draft], flow: Flow, start: int) -> tuple[Step, ...]:
                 tag=draft.tag,
                 slug=slug,
                 stage=draft.stage,
-                row=draft.row,
+                row=draft.row.variant(draft.args),
                 groups=groups,
                 args=draft.args,
                 takes=draft.takes,

@@ -253,6 +253,8 @@ class _GroupJobs:
     def _batch(self, phase: Phase) -> int | None:
         """Frames per batch: what the resources ask for, else a share of a long step."""
         asked = self.builder.batch_size(self.step.tag, phase.name)
+        if self.step.row.batch_size:
+            asked = asked or self.step.args.get(self.step.row.batch_size)
         return asked or share_of(self.position.grid.shape, phase.seconds_per_voxel)
 
     def _regions(self, phase: Phase) -> list[Region]:

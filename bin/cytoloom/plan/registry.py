@@ -115,6 +115,8 @@ class Row:
     cores: int = 1
     gpu: str | None = None
     gpu_family: str | None = None
+    variants: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    batch_size: str | None = None
     model_families: tuple[str, ...] = ()
     memory_mb: int = 0
     bytes_per_voxel: float = 40
@@ -160,6 +162,13 @@ class Row:
     @property
     def _made_before(self) -> set[str]:
         return {role for phase in self.before for role in phase.makes}
+
+    def variant(self, args: Mapping[str, Any]) -> Row:
+        """Return the row as the values of the arguments in ``variants`` change it."""
+        row = self
+        for argument, values in self.variants.items():
+            row = replace(row, **values.get(str(args.get(argument)), {}))
+        return row
 
     def in_family(self, family: str) -> Row:
         """Return the row with its own phase, and those that share its family, in another one."""

@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""Register, first phase: each frame to the reference of its window, each window to the last."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from cytoloom import ants_fits, cli, images, shifts, transforms
+from cytoloom.pixels import numbers
+from cytoloom.regions import Region
+
+
+class Metric(StrEnum):
+    """ANTs' measures of agreement, by ANTs' names."""
+
+    mattes = "mattes"
+    GC = "GC"
+    meansquares = "meansquares"
+
+
+class Frames:
+    """Frames of a layer as float images for registration: (y, x), or (z, y, x) of real stacks."""
+
+    def __init__(self, layer: images.Layer) -> None:
+        self.layer = layer
+        self.flat = layer.shape[1] < ants_fits.MIN_PLANES
+        self.spacing = layer.pixel_size[1:] if self.flat else layer.pixel_size
+
+    def read(self, t):
+        """Return frame ``t``, float32; NaN and infinities are 0."""
+        volume = self.layer.read(Region.whole(self.layer.shape).frame(t))[0]
+        volume = numbers(volume, 0.0, 0.0).astype(np.float32)
+        return volume.max(axis=0) if self.flat else volume
+
+    def window(self, index, size):
+        """Return the frames of a window, by number."""
+        return range(index * size, min((index + 1) * size, self.layer.shape[0]))
+
+
+def reference(frames, window):
+    """Return the mean of a window's frames, roughly brought to its middle frame.
+
+    Parameters
+    ----------
+    frames : Frames
+    window : range
+
+    Returns
+    -------
+    ndarray, float32, shape of one image
+    """
+    middle = window[len(window) // 2]
+    fixed = shifts.smooth(frames.read(middle))
+
+    def pairs():
+        for t in window:
+            image = frames.read(t)
+            still = t == middle
+            yield image, np.zeros(image.ndim) if still else shifts.find(fixed, shifts.smooth(image))
+
+    return shifts.mean_of(pairs())
+
+
+def main(
+    image: cli.Image,
+    out_pairs: cli.OutFile,
+    region: cli.RegionText = None,
+    transform: ants_fits.TransformOption = ants_fits.Transform.rigid,
+    stacks: ants_fits.StacksOption = 12,
+    metric: Annotated[Metric, typer.Option(help="ANTs' measure of agreement")] = Metric.mattes,
+    sampling: Annotated[
+        float, typer.Option(min=0.01, max=1, help="share of the pixels that ANTs samples, to 1")
+    ] = 0.2,
+    parallel: Annotated[  # noqa: ARG001 - pyCyto's: batches always run in parallel
+        bool, typer.Option(help="accepted for pyCyto's pipelines: batches always run in parallel")
+    ] = True,
+    batch_size: Annotated[  # noqa: ARG001 - the plan's
+        int,
+        typer.Option(
+            min=0, help="frames per task, rounded up to whole shards; 0: by the data's size"
+        ),
+    ] = 0,
+) -> None:
+    """Register every frame of a batch to the reference of its window, by ANTs.
+
+    Windows are frames 0 to stacks - 1, and so on, whatever the batch. The task that holds
+    the first frame of a window registers the window's reference to that of the window
+    before, so that drift is followed over any length.
+    """
+    layer = images.open_layer(image, kind="image")
+    box = Region.parse(region, layer.shape)
+    frames = Frames(layer)
+    kind = "affine" if transform is ants_fits.Transform.deformable else transform.value
+    options = {"metric": metric.value, "sampling": sampling}
+    references = {}
+
+    def reference_of(index):
+        if index not in references:
+            references[index] = reference(frames, frames.window(index, stacks))
+        return references[index]
+
+    rows = []
+    for t in cli.progress(box.frames, "frames"):
+        index = t // stacks
+        fixed = reference_of(index)
+        if t == index * stacks and index > 0:
+            fit = ants_fits.fit(reference_of(index - 1), fixed, kind, frames.spacing, **options)
+            rows.append((1, index, fit))
+        fit = ants_fits.fit(fixed, frames.read(t), kind, frames.spacing, **options)
+        rows.append((0, t, fit))
+        for old in [i for i in references if i < index]:
+            del references[old]
+    about = {
+        "position": layer.position, "channel": layer.channel, "frames": layer.shape[0],
+        "pixel_size": list(layer.pixel_size), "frame_interval": layer.frame_interval,
+        "shape": list(layer.shape[1:]), "stacks": stacks, "transform": transform.value,
+    }  # fmt: skip
+    transforms.write_arrays(
+        out_pairs, about,
+        link=np.array([row[0] for row in rows]),
+        index=np.array([row[1] for row in rows]),
+        matrix=np.array([row[2].map.matrix for row in rows]),
+        offset=np.array([row[2].map.offset for row in rows]),
+        correlation=np.array([row[2].correlation for row in rows]),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    cli.run(main)
