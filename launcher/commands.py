@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cytoloom.environments import families
 
-from . import PROJECT, checks, install, nextflow
+from . import PROJECT, checks, install, models, nextflow
 from .host import FAILED, INPUT_MISSING, USAGE, Failure, cache, clean_environment, say
 from .options import RunLine, plan_words, read_run
 from .words import nearest
@@ -25,6 +25,7 @@ usage: ./cytoloom COMMAND [options]
   run --pipeline P.yaml   run a pipeline (run --help)
   stage NAME [options]    run one stage alone, in its own environment; without NAME: list them
   setup [FAMILY...]       make environments ahead of time (setup --help)
+  models list|add|fetch|verify|train   the networks that steps use (models --help)
   doctor                  what is installed, what is missing, how to mend it
   test [--fast|--full]    run the tests (test --help)
   docs [--check]          make the pages of docs/ that come from the code
@@ -223,24 +224,39 @@ def demo(words: list[str]) -> int:
 FAMILY_OF_STAGE = """
 import sys
 from ruamel.yaml import YAML
+from cytoloom import models
+from cytoloom.errors import CytoloomError
 rows = YAML(typ="safe").load(open(sys.argv[1], encoding="utf-8")) or {}
-for row in rows.values():
-    if isinstance(row, dict) and row.get("executable") == sys.argv[2]:
-        print(row.get("family", "core"))
-        break
+executable, words = sys.argv[2], sys.argv[3:]
+for row in (row for row in rows.values() if isinstance(row, dict)):
+    for phase in (row, *(row.get("before") or {}).values()):
+        if phase.get("executable") == executable:
+            family = phase.get("family") or row.get("family", "core")
+            option = "--" + row.get("model", "")
+            if row.get("model_families") and option in words[:-1]:
+                name = words[words.index(option) + 1]
+                try:
+                    family = models.family_of(name, row["model_families"])
+                except CytoloomError:  # the stage says so
+                    pass
+            print(family)
+            raise SystemExit
 """
 
 
-def family_of(executable: str) -> str:
-    """Tool family of an executable by the registry; core for those that are not in it."""
+def family_of(executable: str, words: Sequence[str] = ()) -> str:
+    """Tool family of an executable by the registry; core for those that are not in it.
+
+    Where a model decides on the family, it is looked for in the executable's options.
+    """
     python = install.ensure("core") / "bin" / "python"
     registry = PROJECT / "assets" / "steps.yaml"
     reply = subprocess.run(
-        [python, "-c", FAMILY_OF_STAGE, registry, executable],
+        [python, "-c", FAMILY_OF_STAGE, registry, executable, *words],
         capture_output=True,
         text=True,
         check=False,
-        env=clean_environment(),
+        env=clean_environment() | {"PYTHONPATH": str(PROJECT / "bin")},
     )
     if reply.returncode:
         last = (reply.stderr.strip().splitlines() or ["no message"])[-1]
@@ -257,7 +273,7 @@ def stage(words: list[str]) -> int:
     name = words[0].removesuffix(".py")
     if name not in known:
         raise Failure(f"no stage {name!r}{nearest(name, known)}; `./cytoloom stage` lists them", 2)
-    folder = install.ensure(family_of(name))
+    folder = install.ensure(family_of(name, words[1:]))
     command: list[str | Path] = [folder / "bin" / "python", PROJECT / "bin" / f"{name}.py"]
     return execute([*command, *words[1:]], in_environment(folder))
 
@@ -305,6 +321,7 @@ COMMANDS = {
     "doctor": checks.doctor,
     "test": checks.test,
     "docs": docs,
+    "models": models.main,
 }
 
 
