@@ -76,6 +76,12 @@ def labelled_objects(layer: images.Layer, lineage: str | None, *, places: bool) 
     return nodes
 
 
+def check_length(frames: int, truth: str) -> None:
+    """Raise BadData unless there is something to track."""
+    if frames < 2:
+        raise BadData(f"{truth}: tracks need two frames; EvaluateSegmentation scores a single one")
+
+
 def shape_of(nodes: pd.DataFrame, select: str | None) -> Shape:
     """Return the shape of the images that a table was measured on, as far as it is known."""
     far = UNKNOWN
@@ -92,6 +98,7 @@ def add_outlines(
     """Add all scores of tracks with outlines against masks; ``folder`` is for files between."""
     there, here = folder / "truth", folder / "result"
     frames = truth_tracks.write_tracks(truth, there, layer.shape, select)
+    check_length(frames, truth)
     ctc.write(here, nodes[nodes["frame"] < frames], frames_of(layer, frames), key=key)
     matches = track_scores.match_folders(there, here)
     track_scores.add_ctc(rows, matches)
@@ -127,6 +134,7 @@ def add_points(
         lines.append(line)
     last = int(max([-1, *spots["frame"], *nodes["frame"]])) + 1
     frames = last if shape[0] == UNKNOWN else shape[0]
+    check_length(frames, truth)
     if None in graphs:
         track_scores.add_ctc(rows, _without_matches(lines, (spots, nodes), frames))
         return
