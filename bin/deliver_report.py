@@ -37,6 +37,7 @@ CONTENT = {
     "survival": "survival curves",
     "killing_summary": "numbers per position",
     "death_thresholds": "deaths by threshold",
+    "evaluation": "scores against ground truth, per frame and in all",
 }
 
 

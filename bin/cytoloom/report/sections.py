@@ -1,11 +1,16 @@
-"""The sections of a run's page that have data: positions, motion, contacts, killing.
+"""The sections of a run's page that have data: positions, motion, contacts, killing, scores.
 
 A section without its tables is left out; a table without rows gives a line that says so.
 """
 
 from __future__ import annotations
 
-from cytoloom.report import sections_killing, sections_motion, sections_positions
+from cytoloom.report import (
+    sections_evaluation,
+    sections_killing,
+    sections_motion,
+    sections_positions,
+)
 from cytoloom.report.inputs import Inputs
 from cytoloom.report.page import Section
 
@@ -18,6 +23,7 @@ def make(inputs: Inputs) -> list[Section]:
         sections_motion.make(inputs, colours),
         sections_killing.contacts(inputs),
         sections_killing.killing(inputs),
+        sections_evaluation.make(inputs),
     )
     return [section for section in made if section and section.blocks]
 
