@@ -30,6 +30,7 @@ CONTENT = {
     "contact_events": "contacts from start to end",
     "track_summary": "one row per track",
     "msd": "mean squared displacement",
+    "bleaching": "brightness of every frame before and after the correction",
     "cell_state": "live and death signal and cell death index of every target",
     "deaths": "time and kind of death of every target",
     "killers": "one row per effector",
@@ -92,6 +93,9 @@ def list_files(inputs: Inputs) -> list[dict[str, Any]]:
         base = f"tracks/{table.position}.{table.tag}.{table.channel}"
         content = "tracks for GEFF readers, TrackMate and napari"
         files.append(entry(base, content, "geff", "trackmate.xml", "napari.csv"))
+    for path in inputs.fields:
+        content = "flat-field and dark-field, or mean and spread of the logarithm (TIFF)"
+        files.append(entry(f"flatfields/{path.name}", content))
     for networks in inputs.networks.values():
         for paths in networks.values():
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""

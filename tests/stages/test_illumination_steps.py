@@ -233,3 +233,19 @@ def test_frames_without_a_number_are_no_part_of_the_fit():
         columns = preprocess_bleach_fit.curves(stack, 3, method, 0, 0)
         assert np.isnan(columns["mean_before"][1])
         assert np.nanmax(np.abs(columns["mean_after"] - 5)) == 0
+
+
+def test_the_report_shows_fields_curves_and_both_images(tmp_path):
+    odd_files.write(tmp_path / "a.tif", movie())
+    text = odd_files.pipeline({"A": "a.tif"}, preprocessing=STEPS)
+    done = planned.run(tmp_path, text, delivery=True)
+    assert done.code == 0, done.err
+    (page,) = done.paths(r"report\.html")
+    html = page.read_text(encoding="utf-8")
+    assert "could not be drawn" not in html
+    section = html[html.index('id="illumination"') :]
+    assert "Map of the illumination. A, p1 (Flat)" in section
+    assert "Intensity over time. A at p1" in section
+    for tag in ("Flat", "Bleach", "Median", "Ball"):
+        assert f"A, {tag}: before (left) and after (right)" in section
+    assert "flatfields/p1.Flat.A.flatfield.0000.tif" in html

@@ -114,6 +114,7 @@ class Inputs:
     ----------
     tables : sorted by position and by the order of steps
     stores, networks : by the slug of the position
+    fields : illumination fields (TIFF)
     provenance : all files of provenance
     problems : what could not be read, in words
     used : values (JSON) of all arguments by the slug of the step, once provenance is read
@@ -124,6 +125,7 @@ class Inputs:
     tables: list[Table] = field(default_factory=list)
     stores: dict[str, Path] = field(default_factory=dict)
     networks: dict[str, dict[tuple[str, str], list[Path]]] = field(default_factory=dict)
+    fields: list[Path] = field(default_factory=list)
     provenance: list[Path] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     used: dict[str, dict[str, list[str]]] = field(default_factory=dict)
@@ -213,6 +215,8 @@ def index(folder: Path, run: dict[str, Any]) -> Inputs:
             inputs.stores[path.name.removesuffix(".ome.zarr")] = path
         elif len(fields) == 6 and fields[-1] == "parquet":
             found.setdefault((fields[0], fields[1], fields[2], fields[3]), []).append(path)
+        elif len(fields) == 6 and fields[-1] == "tif":
+            inputs.fields.append(path)
         elif len(fields) == 6 and fields[-1] == "graphml":
             networks = inputs.networks.setdefault(fields[0], {})
             networks.setdefault((fields[1], fields[2]), []).append(path)

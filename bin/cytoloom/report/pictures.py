@@ -176,16 +176,18 @@ def nice_length(longest: float) -> float:
     return max(f * power for f in (1, 2, 5) if f * power <= longest * (1 + 1e-9))
 
 
-def figure_svg(canvas: Canvas, *, pixel_um: float, stamp: str, alt: str) -> str:
+def figure_svg(canvas: Canvas, *, pixel_um: float, stamp: str, alt: str, lines: float = 24) -> str:
     """Return a picture as inline SVG with a scale bar and a stamp of the time.
 
     Parameters
     ----------
     pixel_um
         Micrometre along x of one pixel of the full image.
+    lines
+        Lines of text that the longer side of the picture would hold.
     """
     height, width = canvas.pixels.shape
-    size = max(width, height) / 24
+    size = max(width, height) / lines
     um = nice_length(max(width * canvas.step * pixel_um / 4, 1e-9))
     bar = um / pixel_um / canvas.step
     pad, text = size * 0.6, f"{um:g} µm"

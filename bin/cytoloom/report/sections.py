@@ -1,4 +1,4 @@
-"""The sections of a run's page that have data: positions, motion, contacts, killing, scores.
+"""The sections of a run's page that have data: positions, illumination, motion, contacts, killing.
 
 A section without its tables is left out; a table without rows gives a line that says so.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from cytoloom.report import (
     sections_evaluation,
+    sections_illumination,
     sections_killing,
     sections_motion,
     sections_positions,
@@ -20,6 +21,7 @@ def make(inputs: Inputs) -> list[Section]:
     colours = channel_colours(inputs)
     made = (
         sections_positions.make(inputs, colours),
+        sections_illumination.make(inputs, colours),
         sections_motion.make(inputs, colours),
         sections_killing.contacts(inputs),
         sections_killing.killing(inputs),

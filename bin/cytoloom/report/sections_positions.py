@@ -100,7 +100,7 @@ def make(inputs: Inputs, colours: Mapping[str, int]) -> Section | None:
             f"Pictures are shown of the first {POSITIONS} of {len(described)} positions."
         )
     for about in described[:POSITIONS]:
-        block = _block(inputs, _place(inputs, about), colours)
+        block = _block(inputs, place_of(inputs, about), colours)
         if len(described) > 1:
             block.title = f"Position {about['name']}"
         if block.pictures:
@@ -108,7 +108,8 @@ def make(inputs: Inputs, colours: Mapping[str, int]) -> Section | None:
     return section
 
 
-def _place(inputs: Inputs, about: Mapping[str, Any]) -> Place:
+def place_of(inputs: Inputs, about: Mapping[str, Any]) -> Place:
+    """Return a position of the run's description, with its store."""
     path: Path | None = inputs.stores.get(about["slug"])
     shape, pixel = about["shape"], about["pixel_size"]
     return Place(
