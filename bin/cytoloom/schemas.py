@@ -99,6 +99,20 @@ next_track_id   int64   -        track of the later object
 link            text    -        link, gap, split or merge
 distance_um     float   um       distance between the centroids
 """,
+    "solver": """
+position        text    -        position
+window          int32   -        window of the time-lapse, from 0
+first_frame     int32   frame    first frame that the window decides
+last_frame      int32   frame    last frame that it decides
+solver          text    -        what solved the integer program
+status          text    -        optimal (within the gap that was asked for) or feasible (time was up)
+objective       float   -        value of the solution, the higher the better
+bound           float   -        no solution has a higher value
+gap             float   -        (bound - objective) / objective
+solver_seconds  float   s        time of the solver
+variables       int64   -        size of the program
+constraints     int64   -        the same
+""",
     "contacts": """
 position        text    -        position
 frame           int32   frame    time index, from 0
@@ -340,6 +354,7 @@ KEYS = {
     "cells": ("position", "frame", "label", "channel"),
     "tracks": ("position", "frame", "label", "channel"),
     "edges": ("position", "frame", "label", "next_frame", "next_label"),
+    "solver": ("position", "window"),
     "contacts": ("position", "frame", "effector_label", "target_label"),
     "track_summary": ("position", "label_channel", "track_id"),
     "bleaching": ("position", "frame"),

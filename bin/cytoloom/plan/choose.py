@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cytoloom.plan import checks
-from cytoloom.plan.entries import TABULATION, Draft
+from cytoloom.plan.entries import Draft
 from cytoloom.plan.nodes import Node
 from cytoloom.plan.problems import Problems, nearest, quoted
 
@@ -37,8 +37,9 @@ class Chooser:
         row = draft.row
         if row is None:
             return []
-        if row.channels == "image_label":
-            return self._image_label(draft)
+        if row.channels in ("image_label", "images_labels"):
+            paired = row.channels == "image_label"
+            return self._image_label(draft) if paired else self._images_and_labels(draft)
         node = draft.node.get("channels")
         if node is None:
             example = _EXAMPLES.get(row.channels, "[A, B] or all")
@@ -86,8 +87,6 @@ class Chooser:
         return self._no_doubles(groups, node)
 
     def _image_label(self, draft: Draft) -> Groups:
-        if draft.stage != TABULATION:
-            return self._images_and_labels(draft)
         node = draft.node.get("image_label_pair")
         if node is None:
             return []
@@ -108,21 +107,62 @@ class Chooser:
         return self._no_doubles(groups, node)
 
     def _images_and_labels(self, draft: Draft) -> Groups:
-        """Pair the keys ``images`` and ``labels`` of a step that takes both (Ultrack)."""
-        lists = []
-        for key in ("images", "labels"):
-            node = draft.node.get(key)
-            if node is None:
-                self._add(draft.node, f"{draft.name} has no {key}: give a list of channels")
-                return []
-            items = node.items if node.kind == "list" else (node,)
-            lists.append([self._known(item, draft) for item in items])
-        images, labels = lists
-        if len(images) != len(labels):
-            node = draft.node.fields["labels"]
-            self._add(node, f"{len(images)} images but {len(labels)} labels; give as many")
+        """Read the keys ``images`` and ``labels`` of a step that takes both (Ultrack).
+
+        A plain list is one group: several label images of the same cells, and the images that
+        belong to them. A list of lists is several groups.
+        """
+        lists = {key: self._lists(draft, key) for key in ("labels", "images")}
+        labels, images = lists["labels"], lists["images"]
+        if labels is None or images is None:
             return []
-        return [(a, b) for a, b in zip(images, labels, strict=True) if a and b]
+        if not labels and not images:
+            message = f"{draft.name} has neither labels nor images: give labels: [A], label images "
+            message += "of the same cells, or images: [foreground, contours]"
+            self._add(draft.node, message)
+            return []
+        if labels and images and len(images) != len(labels):
+            node = draft.node.fields["images"]
+            self._add(node, f"{len(images)} lists of images for {len(labels)} of labels")
+            return []
+        for names in images if not labels else ():
+            if len(names) < 2:
+                message = f"{draft.name} without labels takes [foreground, contours]"
+                self._add(draft.node.fields["images"], message)
+                return []
+        count = max(len(labels), len(images))
+        draft.lists = tuple(
+            {"label": labels[i] if labels else (), "image": images[i] if images else ()}
+            for i in range(count)
+        )
+        groups = [tuple(dict.fromkeys((*one["label"], *one["image"]))) for one in draft.lists]
+        firsts = [group[0] for group in groups]
+        if draft.output_node is None and len(set(firsts)) < len(firsts):
+            message = f"{draft.name} would make two results of {firsts[0]}; name them by "
+            self._add(draft.node, f"{message}output_channel_name")
+            return []
+        return groups
+
+    def _lists(self, draft: Draft, key: str) -> list[tuple[str, ...]] | None:
+        """Return the names under a key, a tuple per group; None after noting a mistake."""
+        node = draft.node.get(key)
+        if node is None or node.is_null:
+            return []
+        nested = node.kind == "list" and any(item.kind == "list" for item in node.items)
+        rows = node.items if nested else (node,)
+        found = []
+        for row in rows:
+            items = row.items if row.kind == "list" else (row,)
+            names = [self._known(item, draft) for item in items]
+            if not names or None in names:
+                if not names:
+                    self._add(row, "must name a channel, not be an empty list")
+                return None
+            if len(set(names)) < len(names):
+                self._add(row, "names a channel twice")
+                return None
+            found.append(tuple(name for name in names if name is not None))
+        return found
 
     def _no_doubles(self, groups: Groups, node: Node) -> Groups:
         for group in dict.fromkeys(g for g in groups if groups.count(g) > 1):

@@ -54,6 +54,7 @@ class Draft:
     outputs: tuple[tuple[str, Node], ...] = ()
     output: bool = True
     broken: bool = False
+    lists: tuple[dict[str, tuple[str, ...]], ...] = ()  # channels by role, of images_labels
 
     @property
     def where(self) -> str:

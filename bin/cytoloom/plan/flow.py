@@ -110,7 +110,7 @@ class Flow:
         kinds = tuple(draft.row.outputs.values()) if draft.row else ("image", "label", "table")
         new = {name for name, _ in draft.outputs}
         mentioned: set[str] = set()
-        for key in ("channels", "image_label_pair", "images"):
+        for key in ("channels", "image_label_pair", "images", "labels"):
             if (node := draft.node.get(key)) is not None:
                 mentioned |= names_in(node)
         known = set(self.names) if "all" in mentioned else mentioned & set(self.names)
@@ -205,10 +205,12 @@ class Flow:
             layers = []
             for i, name in enumerate(wanted):
                 one = row.kind(role, i)
+            if row.channels == "images_labels":
+                wanted = draft.lists[index].get(role, ())
                 layer = self._layer(draft, one, name)
                 if layer is not None:
                     layers.append(layer)
-                elif row.optional(role):
+                elif row.optional(role) and row.channels != "images_labels":
                     wanted = ()
                 elif not self._is_hidden(name, one):
                     self._add(self._place(draft, index), self._missing(draft, one, name))
@@ -283,8 +285,10 @@ class Flow:
                 kind = read[0].kind if read else kind
             outputs[role] = Layer(output, kind, slug)
         table = self.tables.get(names[0])
-        if row.relabel and table is not None and table.label is not None:
-            inputs = {**inputs, "relabel": (table.label,)}
+        own = _label_of(outputs.values())
+        label = own or (table.label if table is not None else None)
+        if row.relabel and label is not None:
+            inputs = {**inputs, "relabel": (label,)}
             outputs["trackedlabel"] = Layer(output, "trackedlabel", slug)
         return Group(names, output, inputs, outputs)
 
@@ -326,4 +330,12 @@ def makers_of(kind: str) -> list[str]:
 
 
 def _family(kind: str) -> str:
+        if own := _label_of(group.outputs.values()):
+            measured = next(iter(group.inputs.get("image", ())), None)
+            return Table(layer, measured or self.images.get(own.channel), own)
     return "table" if kind in TABLES else kind
+def _label_of(layers: Iterable[Layer]) -> Layer | None:
+    """Return the label image among layers."""
+    return next((layer for layer in layers if layer.kind == "label"), None)
+
+

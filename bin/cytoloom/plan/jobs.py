@@ -26,7 +26,7 @@ from cytoloom.plan.layers import (
 )
 from cytoloom.plan.model import Group, Layer, Step, unique
 from cytoloom.plan.registry import Phase
-from cytoloom.regions import Region
+from cytoloom.regions import Region, cut
 
 BASE_MEMORY_MB = 700
 MERGES = {"label_to_sparse": "MERGE_TABLES"}  # process of the merge phase by stage
@@ -236,6 +236,9 @@ class _GroupJobs:
             return
         regions = [Region.whole(self.position.grid.shape)] if together else self._regions(phase)
         made = {}
+        if not regions:
+            self.left_out |= set(phase.makes)
+            return
         for role, kind in phase.makes.items():
             result = self.group.outputs.get(role)
             channel = result.channel if result else None
@@ -260,6 +263,11 @@ class _GroupJobs:
     def _regions(self, phase: Phase) -> list[Region]:
         grid = self.position.grid
         if phase.fan_out == "patch":
+        if phase.batch:
+            frames, z, y, x = grid.shape
+            size = self.builder.value(self.step, phase.batch) or frames
+            batches = list(cut(grid.shape, (size, z, y, x)))
+            return batches if phase.turn is None else batches[phase.turn == "odd" :: 2]
             return grid.tiles(self._batch(phase))
         if phase.fan_out == "frames":
             return grid.frames(self._batch(phase))

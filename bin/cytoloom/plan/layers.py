@@ -23,6 +23,11 @@ EXTENSIONS = {
     "warp": "npz",
     "network": "graphml",
     "trackmate": "xml",
+    "database": "db",
+    "nodes": "db",
+    "links": "db",
+    "solution": "db",
+    "settled": "db",
     "flatfield": "tif",
 }
 FOLDERS = {"flatfield": "flatfields"}  # of the results, for kinds that leave as they are made

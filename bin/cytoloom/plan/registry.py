@@ -27,8 +27,9 @@ STAGES = (
     "postprocessing",
     "evaluation",
 )
-CHANNELS = ("one", "pair", "triple", "many", "image_label")
+CHANNELS = ("one", "pair", "triple", "many", "image_label", "images_labels")
 FAN_OUTS = ("patch", "frames", "position")
+TURNS = (None, "even", "odd")
 STATISTICS = (None, "frame", "stack")
 GPU = (None, "optional")
 _TUPLES = ("input_type", "output_type", "aliases", "merge_makes", "merge_args", "whole", "files",
@@ -56,6 +57,11 @@ class Phase:
         Frames before and after its region that a task reads too.
     makes
         Role to kind.
+    batch
+        Argument that gives the frames per task; where it is not given, one task does all.
+    turn
+        ``even`` or ``odd``: only every second batch, counted from 0. A phase without any is
+        left out.
     scope
         Argument that says how much a phase takes together: where it is ``run``, one task does
         all positions.
@@ -79,6 +85,8 @@ class Phase:
     seconds_per_voxel: float = 1e-7
     scope: str | None = None
     unless: str | None = None
+    batch: str | None = None
+    turn: str | None = None
 
 
 @dataclass(frozen=True)
@@ -147,7 +155,7 @@ class Row:
             self.executable,
             self.tool,
             self.family,
-            {**{role: role for role in self.inputs}, **self.reads},
+            {role: kind for role, kind in self._reads.items() if kind},
             self.whole,
             self.around,
             {role: kind for role, kind in self.outputs.items() if role not in self._made_before},
@@ -169,6 +177,10 @@ class Row:
         for argument, values in self.variants.items():
             row = replace(row, **values.get(str(args.get(argument)), {}))
         return row
+
+    @property
+    def _reads(self) -> Mapping[str, str | None]:
+        return {**{role: role for role in self.inputs}, **self.reads}
 
     def in_family(self, family: str) -> Row:
         """Return the row with its own phase, and those that share its family, in another one."""
@@ -299,3 +311,5 @@ def _phase(path: Path, step: str, row: Mapping[str, Any], name: str, data: Any) 
     if phase.fan_out not in FAN_OUTS or phase.statistics not in STATISTICS:
         raise RegistryError(f"{where}: fan_out must be of {FAN_OUTS}, statistics of {STATISTICS}")
     return phase
+    if phase.turn not in TURNS:
+        raise RegistryError(f"{where}: turn must be of {TURNS}")
