@@ -26,7 +26,7 @@ from cytoloom.errors import BadData
 from cytoloom.pixels import numbers
 
 OBJECT_REACH = 64  # beyond the network's reach: objects that compete for their pixels [px]
-AT_ONCE = {2: 2**21, 3: 2**23}  # what the network sees at once, which bounds memory [px]
+AT_ONCE = {2: 2**21, 3: 2**22}  # what the network sees at once, which bounds memory [px]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """label_to_sparse: one row per object of a label image, with its shape and intensities."""
 
+from typing import Annotated
+
 import numpy as np
+import typer
 
 from cytoloom import cli, images, labels, measure, measure_runs, tables
 from cytoloom.errors import BadData
@@ -99,17 +102,45 @@ def measure_owned(image, label, box):
     return columns | {"frame": np.full(len(runs), box.t[0], np.int32)}
 
 
+def known_of(detections, frames, labels):
+    """Return the columns that a segmentation noted for objects: probability and class.
+
+    Parameters
+    ----------
+    detections : str
+        Pattern of the table.
+    frames, labels : ndarray, shape (n,)
+
+    Returns
+    -------
+    dict of lists, None for objects that the table lacks
+    """
+    table = tables.read_arrow(detections, "detections").to_pydict()
+    rows = {key: i for i, key in enumerate(zip(table["frame"], table["label"], strict=True))}
+    at = [rows.get((int(f), int(n))) for f, n in zip(frames, labels, strict=True)]
+    return {
+        name: [None if i is None else table[name][i] for i in at]
+        for name in ("probability", "class_id")
+    }
+
+
 def main(
     image: cli.Image,
     label: cli.Label,
     out_cells: cli.OutTable,
     region: cli.RegionText = None,
+    detections: Annotated[
+        str | None,
+        cli.Contract("input"),
+        typer.Option(help="table of what the segmentation knows of each object: a path or glob"),
+    ] = None,
 ) -> None:
     """Measure the objects of a label image on an image (columns: docs/columns.md).
 
     An object belongs to the region that holds its first pixel in raster order, and is
     measured whole, so the rows of all regions together do not depend on how the layer
-    was cut. A frame without objects gives no row.
+    was cut. A frame without objects gives no row. Where a network made the label image, the
+    probability and class that it gave to each object come along.
     """
     outlines = images.open_layer(label, kind="label")
     measured = images.open_layer(image, kind="image")
@@ -121,6 +152,8 @@ def main(
         if columns:
             found.append(columns)
     table = {name: np.concatenate([c[name] for c in found]) for name in found[0]} if found else {}
+    if detections and found:
+        table |= known_of(detections, table["frame"], table["label"])
     table |= {
         "position": outlines.position,
         "channel": measured.channel,

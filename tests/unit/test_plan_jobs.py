@@ -125,6 +125,17 @@ def test_a_changed_file_of_the_same_size_and_time_is_found_when_verified(folder,
     assert changed(before, after) == {"ingest p1 B image 0000"}
 
 
+def test_what_a_network_knows_of_objects_goes_to_their_table(folder, project):
+    everything = jobs(plan(folder, project))
+    makers = [job for job in everything.values() if any("detections" in n for n in job["outputs"])]
+    assert makers
+    assert all(" number " in job["id"] for job in makers)
+    known = [n for job in makers for n in job["outputs"] if "detections" in n]
+    read = [n for job in everything.values() for n in job["inputs"] if "detections" in n]
+    assert set(read) == set(known)
+    assert all(".StarDist.A." in name for name in known)
+
+
 def test_until_ends_the_plan_and_tags_are_kept(folder, project):
     found = jobs(plan(folder, project, "--until", "Threshold"))
     assert not [name for name in found if name.startswith(("LabelToSparse", "LapTrack"))]

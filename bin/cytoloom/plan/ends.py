@@ -21,7 +21,7 @@ from cytoloom.regions import Region
 
 COMPARED_KINDS = ("label", "edges", "evaluation")  # what the points of a sweep are judged by
 SMALLEST_LEVEL = 512  # px: images no larger along y and x get no pyramid
-INNER_KINDS = ("corelabel", "objects", "numbers", "statistics")
+INNER_KINDS = ("corelabel", "objects", "numbers", "detections", "statistics")
 TABULAR = ("parquet", "graphml")
 Code = Callable[[str, str], str]
 Digests = Callable[[Opened, Sequence[Region]], list[str]]

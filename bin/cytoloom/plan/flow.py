@@ -40,6 +40,7 @@ class Flow:
     images: dict[str, Layer] = field(default_factory=dict)
     labels: dict[str, Layer] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
+    detections: dict[str, Layer] = field(default_factory=dict)  # of the current label images
     shared: dict[tuple[str, tuple[str, ...]], Layer] = field(default_factory=dict)
     names: dict[str, None] = field(default_factory=dict)  # all channels so far, in order
     hidden: set[tuple[str | tuple[str, ...], str]] = field(default_factory=set)
@@ -172,6 +173,8 @@ class Flow:
     def _layer(self, draft: Draft, kind: str, name: str) -> Layer | None:
         """Return the current layer of a kind of a channel."""
         table = self.tables.get(name)
+        if kind == "detections":
+            return self.detections.get(name)
         if kind == "image":
             return self.images.get(name) or (table.image if table else None)
         if kind == "label":
@@ -305,10 +308,23 @@ class Flow:
                 self.images[name] = layer
             elif layer.kind == "label":
                 self.labels[name] = layer
+                self._note_detections(draft, group)
             elif layer.kind in TABLES:
                 self.tables[name] = self._table(draft, group, layer)
             else:
                 self.shared[(layer.kind, group.channels)] = layer
+
+    def _note_detections(self, draft: Draft, group: Group) -> None:
+        """Note what is known of the objects of a new label image.
+
+        In segmentation, objects of a label image made from another one keep their numbers.
+        """
+        found = next((o for o in group.outputs.values() if o.kind == "detections"), None)
+        if found is None and "label" in group.inputs and draft.stage == "segmentation":
+            found = self.detections.get(group.channels[0])
+        self.detections.pop(group.output_channel, None)
+        if found is not None:
+            self.detections[group.output_channel] = found
 
     def _table(self, draft: Draft, group: Group, layer: Layer) -> Table:
         if draft.stage == TABULATION:

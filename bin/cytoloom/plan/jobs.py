@@ -203,6 +203,7 @@ class _GroupJobs:
             by_a_later_phase = (
                 row.relabel if role == "trackedlabel" else merging and role in row.merge_makes
             )
+            by_a_later_phase = by_a_later_phase or (seams and layer.kind == "detections")
             if by_a_later_phase or role in self.between or role in self.left_out:
                 continue
             kind = "corelabel" if seams and layer.kind == "label" else layer.kind
@@ -414,6 +415,7 @@ class _GroupJobs:
         row = phase or self.step.row
         family = "core" if executable else row.family
         voxels = reach.size if reach else 0
+        fixed = self.step.row.fixed_mb(reach.frame(reach.t[0]).size if reach else 0)
         args = self.step.args_of(row.executable) if phase else {}
         channel = self._file_channel(self.group.output_channel)
         self.planned.add(
@@ -425,7 +427,7 @@ class _GroupJobs:
                 family=family,
                 inputs=sorted(set(files)),
                 outputs=outputs,
-                memory_mb=BASE_MEMORY_MB + self.step.row.memory_mb + int(voxels * row.bytes_per_voxel / 2**20),
+                memory_mb=BASE_MEMORY_MB + fixed + int(voxels * row.bytes_per_voxel / 2**20),
                 seconds=600 + int(4 * voxels * row.seconds_per_voxel),
                 cores=row.cores,
                 gpu=bool(self.step.row.gpu and args.get("gpu")),
@@ -441,12 +443,17 @@ class _GroupJobs:
         batches = self.position.grid.frames(self._batch(self.step.row.core))
         numbers = self._layer("numbers", batches)
         final = self._layer("label", regions)
+        known = any(layer.kind == "detections" for layer in self.group.outputs.values())
+        detections = self._layer("detections", batches) if known else None
         for index, batch in enumerate(batches):
-            name = numbers.parts[index][0]
+            outputs = [numbers.parts[index][0]]
             command = Command("segment_number").option("objects", objects.glob)
-            command.output("numbers", name)
+            command.output("numbers", outputs[0])
+            if detections:
+                outputs.append(detections.parts[index][0])
+                command.output("detections", outputs[1])
             self._add(
-                "number", command, objects.names(batch), [name], None,
+                "number", command, objects.names(batch), outputs, None,
                 f"number {index:04d}", executable="segment_number",
             )  # fmt: skip
         for index, region in enumerate(regions):

@@ -127,6 +127,8 @@ class Row:
     batch_size: str | None = None
     model_families: tuple[str, ...] = ()
     memory_mb: int = 0
+    frame_bytes_per_voxel: float = 0
+    frame_voxels: int = 2**62
     bytes_per_voxel: float = 40
     seconds_per_voxel: float = 1e-7
     description: str = ""
@@ -166,6 +168,11 @@ class Row:
             self.bytes_per_voxel,
             self.seconds_per_voxel,
         )
+
+    def fixed_mb(self, frame: int) -> int:
+        """Return the memory beside that of a batch [MB], for frames of ``frame`` voxels."""
+        seen = min(frame, self.frame_voxels)
+        return self.memory_mb + int(seen * self.frame_bytes_per_voxel / 2**20)
 
     @property
     def _made_before(self) -> set[str]:
