@@ -31,6 +31,7 @@ CONTENT = {
     "track_summary": "one row per track",
     "msd": "mean squared displacement",
     "bleaching": "brightness of every frame before and after the correction",
+    "transforms": "transform and drift of every registered frame",
     "cell_state": "live and death signal and cell death index of every target",
     "deaths": "time and kind of death of every target",
     "killers": "one row per effector",

@@ -73,6 +73,12 @@ def main(
     sampling: Annotated[
         float, typer.Option(min=0.01, max=1, help="share of the pixels that ANTs samples, to 1")
     ] = 0.2,
+    smoothing: Annotated[
+        float,
+        typer.Option(
+            min=0, help="sigma of a Gaussian before registration, against noise; 0: none [px]"
+        ),
+    ] = 1.0,
     parallel: Annotated[  # noqa: ARG001 - pyCyto's: batches always run in parallel
         bool, typer.Option(help="accepted for pyCyto's pipelines: batches always run in parallel")
     ] = True,
@@ -93,7 +99,7 @@ def main(
     box = Region.parse(region, layer.shape)
     frames = Frames(layer)
     kind = "affine" if transform is ants_fits.Transform.deformable else transform.value
-    options = {"metric": metric.value, "sampling": sampling}
+    options = {"metric": metric.value, "sampling": sampling, "smoothing": smoothing}
     references = {}
 
     def reference_of(index):

@@ -88,6 +88,7 @@ def fit(
     *,
     metric: str = "mattes",
     sampling: float = 0.2,
+    smoothing: float = 1.0,
 ) -> Fit:
     """Register ``moving`` to ``fixed`` by a translation, rigid or affine map.
 
@@ -102,6 +103,8 @@ def fit(
         Pixel size along each axis of the images [um].
     metric, sampling
         ANTs' metric and the share of pixels that it samples.
+    smoothing
+        Standard deviation of a Gaussian along y and x before ANTs sees the images [px].
     """
     shift = shifts.find(shifts.smooth(fixed), shifts.smooth(moving))
     step = np.asarray(spacing, float)
@@ -109,7 +112,8 @@ def fit(
     began = _agreement(fixed, moving, start, step)
     if np.isnan(began):
         return Fit(Affine.identity(), began)
-    found = _ants(fixed, moving, kind, step, shift * step, metric, sampling)
+    one, two = shifts.smooth(fixed, smoothing), shifts.smooth(moving, smoothing)
+    found = _ants(one, two, kind, step, shift * step, metric, sampling)
     if found is None:
         return Fit(start, began)
     ended = _agreement(fixed, moving, found, step)

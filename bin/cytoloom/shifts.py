@@ -18,11 +18,11 @@ Vector = NDArray[np.float64]
 SMOOTHING = 1.5  # px, along y and x
 
 
-def smooth(image: Image) -> Image:
+def smooth(image: Image, sigma_px: float = SMOOTHING) -> Image:
     """Smooth a plane or each plane of a volume, so that noise counts less."""
     from scipy import ndimage
 
-    sigma = (0.0,) * (image.ndim - 2) + (SMOOTHING, SMOOTHING)
+    sigma = (0.0,) * (image.ndim - 2) + (sigma_px, sigma_px)
     return np.asarray(ndimage.gaussian_filter(image, sigma, mode="nearest"), np.float32)
 
 

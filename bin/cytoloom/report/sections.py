@@ -11,6 +11,7 @@ from cytoloom.report import (
     sections_killing,
     sections_motion,
     sections_positions,
+    sections_registration,
 )
 from cytoloom.report.inputs import Inputs
 from cytoloom.report.page import Section
@@ -22,6 +23,7 @@ def make(inputs: Inputs) -> list[Section]:
     made = (
         sections_positions.make(inputs, colours),
         sections_illumination.make(inputs, colours),
+        sections_registration.make(inputs),
         sections_motion.make(inputs, colours),
         sections_killing.contacts(inputs),
         sections_killing.killing(inputs),
