@@ -205,11 +205,11 @@ class Flow:
             if row.channels == "image_label":
                 at = min(position, 1)
             wanted = names if at is None else (names[at],)
+            if row.channels == "images_labels":
+                wanted = draft.lists[index].get(role, ())
             layers = []
             for i, name in enumerate(wanted):
                 one = row.kind(role, i)
-            if row.channels == "images_labels":
-                wanted = draft.lists[index].get(role, ())
                 layer = self._layer(draft, one, name)
                 if layer is not None:
                     layers.append(layer)
@@ -330,6 +330,9 @@ class Flow:
         if draft.stage == TABULATION:
             (image,), (label,) = group.inputs["image"], group.inputs["label"]
             return Table(layer, image, label)
+        if own := _label_of(group.outputs.values()):
+            measured = next(iter(group.inputs.get("image", ())), None)
+            return Table(layer, measured or self.images.get(own.channel), own)
         source = self.tables.get(group.channels[0])
         return replace(source, layer=layer) if source else Table(layer)
 
@@ -345,13 +348,10 @@ def makers_of(kind: str) -> list[str]:
     return [name for name, kinds in made.items() if kind in kinds or name in painted]
 
 
-def _family(kind: str) -> str:
-        if own := _label_of(group.outputs.values()):
-            measured = next(iter(group.inputs.get("image", ())), None)
-            return Table(layer, measured or self.images.get(own.channel), own)
-    return "table" if kind in TABLES else kind
 def _label_of(layers: Iterable[Layer]) -> Layer | None:
     """Return the label image among layers."""
     return next((layer for layer in layers if layer.kind == "label"), None)
 
 
+def _family(kind: str) -> str:
+    return "table" if kind in TABLES else kind

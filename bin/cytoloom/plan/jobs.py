@@ -236,10 +236,10 @@ class _GroupJobs:
                 jobs.left_out |= set(phase.makes)
             return
         regions = [Region.whole(self.position.grid.shape)] if together else self._regions(phase)
-        made = {}
         if not regions:
             self.left_out |= set(phase.makes)
             return
+        made = {}
         for role, kind in phase.makes.items():
             result = self.group.outputs.get(role)
             channel = result.channel if result else None
@@ -263,12 +263,12 @@ class _GroupJobs:
 
     def _regions(self, phase: Phase) -> list[Region]:
         grid = self.position.grid
-        if phase.fan_out == "patch":
         if phase.batch:
             frames, z, y, x = grid.shape
             size = self.builder.value(self.step, phase.batch) or frames
             batches = list(cut(grid.shape, (size, z, y, x)))
             return batches if phase.turn is None else batches[phase.turn == "odd" :: 2]
+        if phase.fan_out == "patch":
             return grid.tiles(self._batch(phase))
         if phase.fan_out == "frames":
             return grid.frames(self._batch(phase))

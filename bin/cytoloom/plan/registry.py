@@ -178,16 +178,16 @@ class Row:
     def _made_before(self) -> set[str]:
         return {role for phase in self.before for role in phase.makes}
 
+    @property
+    def _reads(self) -> Mapping[str, str | None]:
+        return {**{role: role for role in self.inputs}, **self.reads}
+
     def variant(self, args: Mapping[str, Any]) -> Row:
         """Return the row as the values of the arguments in ``variants`` change it."""
         row = self
         for argument, values in self.variants.items():
             row = replace(row, **values.get(str(args.get(argument)), {}))
         return row
-
-    @property
-    def _reads(self) -> Mapping[str, str | None]:
-        return {**{role: role for role in self.inputs}, **self.reads}
 
     def in_family(self, family: str) -> Row:
         """Return the row with its own phase, and those that share its family, in another one."""
@@ -315,8 +315,8 @@ def _phase(path: Path, step: str, row: Mapping[str, Any], name: str, data: Any) 
     values.setdefault("tool", f"{row.get('tool', '')}_{name.upper()}")
     _freeze(values)
     phase = Phase(name=name, **values)
+    if phase.turn not in TURNS:
+        raise RegistryError(f"{where}: turn must be of {TURNS}")
     if phase.fan_out not in FAN_OUTS or phase.statistics not in STATISTICS:
         raise RegistryError(f"{where}: fan_out must be of {FAN_OUTS}, statistics of {STATISTICS}")
     return phase
-    if phase.turn not in TURNS:
-        raise RegistryError(f"{where}: turn must be of {TURNS}")
