@@ -61,7 +61,7 @@ def main(
     merging_max_distance: track_options.MergingMaxDistance = None,
     size_min: track_options.SizeMin = None,
     size_max: track_options.SizeMax = None,
-    unit: track_options.Unit = tracks.Unit.px,
+    unit: track_options.Unit = tracks.Length.px,
     alternative_linking_cost_factor: track_options.AlternativeLinkingCostFactor = 1.05,
     cutoff_percentile: track_options.CutoffPercentile = 0.9,
     min_track_length: track_options.MinTrackLength = 1,

@@ -3,7 +3,6 @@
 
 import contextlib
 import logging
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from cytoloom import cli, environments, files, jvm, provenance, tables, track_options, tracks
+from cytoloom import cli, files, jvm, provenance, tables, track_options, tracks
 from cytoloom.errors import InputMissing, UsageError
 
 if TYPE_CHECKING:
@@ -21,29 +20,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("cytoloom")
 
 CONDITION = re.compile(r"\s*([A-Z][A-Z0-9_]*)\s*(<|>)=?\s*([-+.\deE]+)\s*")
-ABSENT = (
-    "TrackMate's jars are not part of Cytoloom: set fiji (or $CYTOLOOM_FIJI) to a Fiji.app folder, "
-    "a folder of jars or a Maven coordinate such as sc.fiji:TrackMate:7.14.0; or use LapTrack, "
-    "which gives the same links without Java"
-)
-
-
-def find_jars(fiji: str | None) -> list[Path]:
-    """Return TrackMate's jars: of ``fiji``, of $CYTOLOOM_FIJI, or of ``fiji`` in the cache.
-
-    Raises
-    ------
-    InputMissing
-        If there are none, or no TrackMate among them.
-    """
-    cached = environments.cache_folder() / "fiji"
-    where = fiji or os.environ.get("CYTOLOOM_FIJI") or (str(cached) if cached.is_dir() else None)
-    if not where:
-        raise InputMissing(ABSENT)
-    jars = jvm.jars_of(where)
-    if not any(jar.name.lower().startswith("trackmate") for jar in jars):
-        raise InputMissing(f"{where}: no TrackMate among its {len(jars)} jars; {ABSENT}")
-    return jars
 
 
 def conditions(texts: Sequence[str], option: str) -> list[tuple[str, bool, float]]:
@@ -94,7 +70,7 @@ def main(
     merging_max_distance: track_options.MergingMaxDistance = None,
     size_min: track_options.SizeMin = None,
     size_max: track_options.SizeMax = None,
-    unit: track_options.Unit = tracks.Unit.px,
+    unit: track_options.Unit = tracks.Length.px,
     alternative_linking_cost_factor: track_options.AlternativeLinkingCostFactor = 1.05,
     cutoff_percentile: track_options.CutoffPercentile = 0.9,
     min_track_length: track_options.MinTrackLength = 1,
@@ -137,7 +113,7 @@ def main(
     cells = tables.read_table(table, ("cells", "tracks"))
     nodes = tracks.select(tracks.objects(cells, what=table), size_min, size_max)
     scene = scene_of(cells)
-    scale = 1.0 if unit is tracks.Unit.um else scene.pixel_size[2]
+    scale = tracks.micrometre_per(nodes, unit)
 
     def micrometre(distance: float | None) -> float | None:
         return None if distance is None else distance * scale
@@ -155,7 +131,12 @@ def main(
         track_filters=conditions(track_filter or [], "track_filter"),
     )
     features = with_quality(spot_features(nodes, cells, scene), nodes, quality)
-    jars = find_jars(fiji)
+    try:
+        jars = jvm.find_jars(fiji, "TrackMate")
+    except InputMissing as error:
+        raise InputMissing(
+            f"{error}; or use LapTrack, which gives the same links without Java"
+        ) from error
     java = jvm.start(jars, heap_mb=heap)
     version = trackmate.version()
     provenance.note(trackmate=version, java=java)

@@ -225,7 +225,7 @@ def main(
     ] = NeighborStrategy.KDTree,
     size_min: track_options.SizeMin = None,
     size_max: track_options.SizeMax = None,
-    unit: track_options.Unit = tracks.Unit.px,
+    unit: track_options.Unit = tracks.Length.px,
     min_track_length: track_options.MinTrackLength = 1,
 ) -> None:
     """Nearest-neighbour tracking (Crocker and Grier 1996) with trackpy.

@@ -67,6 +67,7 @@ KINDS = {
     "contact_events": "One row for each unbroken contact of a pair of tracks.",
     "track_summary": "One row for each track.",
     "msd": "Mean squared displacement: one row for each track and lag.",
+    "drift": "How far all tracks together have moved: one row for each frame.",
     "bleaching": "Brightness before and after the correction: one row for each frame.",
     "cell_state": "Signals and state of the targets: one row for each target and frame.",
     "deaths": "One row for each target track.",

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cytoloom.environments import cache_folder
 from cytoloom.errors import BadData, InputMissing, TryAgain
 
 if TYPE_CHECKING:
@@ -21,6 +22,40 @@ if TYPE_CHECKING:
 COORDINATE = re.compile(r"[\w.-]+:[\w.-]+:[\w.-]+")
 PUBLIC = "https://maven.scijava.org/content/groups/public"
 HEAP_SHARE = 0.7
+
+
+def find_jars(fiji: str | None, plugin: str) -> list[Path]:
+    """Return the jars of the user's Fiji: of ``fiji``, $CYTOLOOM_FIJI, or ``fiji`` in the cache.
+
+    Parameters
+    ----------
+    fiji
+        See `jars_of`.
+    plugin
+        Name with which a jar must begin, such as ``TrackMate``.
+
+    Raises
+    ------
+    InputMissing
+        If there are none, or not the plugin's among them.
+    """
+    absent = (
+        f"{plugin}'s jars are not part of Cytoloom: set fiji (or $CYTOLOOM_FIJI) to a Fiji.app "
+        "folder, a folder of jars or a Maven coordinate such as sc.fiji:TrackMate:7.14.0"
+    )
+    cached = cache_folder() / "fiji"
+    where = fiji or os.environ.get("CYTOLOOM_FIJI") or (str(cached) if cached.is_dir() else None)
+    if not where:
+        raise InputMissing(absent)
+    jars = jars_of(where)
+    if plugin_jar(jars, plugin) is None:
+        raise InputMissing(f"{where}: no {plugin} among its {len(jars)} jars; {absent}")
+    return jars
+
+
+def plugin_jar(jars: Sequence[Path], plugin: str) -> Path | None:
+    """Return the jar of a plugin, by its name."""
+    return next((jar for jar in jars if jar.name.lower().startswith(plugin.lower())), None)
 
 
 def jars_of(where: str) -> list[Path]:

@@ -10,7 +10,13 @@ _Distance = "greatest distance [unit]; not given: not allowed"
 
 SizeMin = Annotated[float | None, typer.Option(help="track only cells of an area above this [px]")]
 SizeMax = Annotated[float | None, typer.Option(help="track only cells of an area below this [px]")]
-Unit = Annotated[tracks.Unit, typer.Option(help="unit of the distances: px (pixels along x) or um")]
+Unit = Annotated[
+    tracks.Length,
+    typer.Option(
+        help="unit of the distances: px (pixels along x), um, or diameter (median diameter of "
+        "the cells of this position)"
+    ),
+]
 MinTrackLength = Annotated[
     int, typer.Option(min=1, help="trees of fewer cells stay untracked; TrackMate: 2")
 ]

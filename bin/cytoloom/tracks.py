@@ -37,6 +37,14 @@ class Unit(StrEnum):
     um = "um"
 
 
+class Length(StrEnum):
+    """Unit of a tracker's limits: with ``diameter`` they hold at any magnification."""
+
+    px = "px"
+    um = "um"
+    diameter = "diameter"
+
+
 @dataclass(frozen=True)
 class Lineage:
     """What follows from links between n objects.
@@ -273,19 +281,41 @@ def edge_indices(nodes: pd.DataFrame, edges: pd.DataFrame, *, what: str = "edges
     return np.stack(ends, axis=1).astype(np.int64).reshape(-1, 2)
 
 
-def coordinates(nodes: pd.DataFrame, unit: Unit) -> NDArray[np.float64]:
+def coordinates(nodes: pd.DataFrame, unit: Unit | Length) -> NDArray[np.float64]:
     """Return the places of objects in one isotropic unit, shape (n, 2 or 3), axes (z,) y, x.
 
     Parameters
     ----------
     unit
-        ``um``, or ``px``: pixels along x, so that z and y of other pixel sizes are scaled.
+        ``um``; ``px``: pixels along x, so that z and y of other pixel sizes are scaled; or
+        ``diameter``: the median diameter of the objects.
         The axis z is left out where all objects have the same.
     """
-    if unit is Unit.um:
-        place = nodes[POSITION_UM].to_numpy(dtype=float)
-    else:
+    if unit == Unit.px:
         size = np.asarray(nodes.attrs.get("pixel_size") or (1.0, 1.0, 1.0), dtype=float)
         place = nodes[["z", "y", "x"]].to_numpy(dtype=float) * (size / size[2])
+    else:
+        place = nodes[POSITION_UM].to_numpy(dtype=float) / micrometre_per(nodes, unit)
     flat = len(place) == 0 or np.ptp(place[:, 0]) == 0
     return np.ascontiguousarray(place[:, 1:] if flat else place)
+
+
+def micrometre_per(nodes: pd.DataFrame, unit: Unit | Length) -> float:
+    """Return the length of a unit [um]; see `coordinates`.
+
+    Raises
+    ------
+    BadData
+        If the unit is the diameter of the objects, and none has a size.
+    """
+    if unit == Unit.um or len(nodes) == 0:
+        return 1.0
+    if unit == Unit.px:
+        return float((nodes.attrs.get("pixel_size") or (1.0, 1.0, 1.0))[2])
+    radius = nodes["equivalent_radius_um"].to_numpy(dtype=float)
+    if not (radius > 0).any():
+        raise BadData(
+            "unit=diameter: the table has no sizes of cells (equivalent_radius_um); give the "
+            "distances in px or um"
+        )
+    return float(2 * np.median(radius[radius > 0]))

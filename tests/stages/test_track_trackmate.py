@@ -16,7 +16,7 @@ import track_laptrack
 import track_trackmate
 from cells_table import cells
 
-from cytoloom import tables
+from cytoloom import jvm, tables
 from cytoloom.errors import InputMissing, UsageError
 from cytoloom.exchange import trackmate_xml
 
@@ -280,7 +280,7 @@ def test_filters_are_read():
 def test_jars_without_trackmate(tmp_path):
     (tmp_path / "ij.jar").write_bytes(b"")
     with pytest.raises(InputMissing, match="no TrackMate among its 1 jars"):
-        track_trackmate.find_jars(str(tmp_path))
+        jvm.find_jars(str(tmp_path), "TrackMate")
 
 
 SETTINGS = {

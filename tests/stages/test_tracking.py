@@ -14,8 +14,9 @@ import track_laptrack
 import track_relabel
 import track_trackpy
 from cells_table import cells, tracked
+from simulated_lineages import Movie, lineage, score
 
-from cytoloom import images, layouts, tables
+from cytoloom import images, layouts, tables, tracks
 from cytoloom.errors import BadData
 from cytoloom.regions import Region
 
@@ -361,3 +362,53 @@ def test_recovers_a_real_lineage_of_three_generations(run, shared):
         parents = {of[p] for p in graph.get(name, [])}
         assert set(track.loc[rows, "parent_track_id"].dropna()) == parents
     assert found.groupby("track_id")["generation"].first().tolist() == [0, 1, 1, 2, 2, 2, 2]
+
+
+# What docs/tracking.md recommends for dividing nuclei.
+DIVIDING = {
+    "unit": tracks.Length.diameter,
+    "linking_max_distance": 1.0,
+    "max_frame_gap": 3,
+    "gap_closing_max_distance": 0.5,
+    "splitting_max_distance": 1.0,
+    "rules": track_laptrack.Rules.laptrack,
+}
+
+
+@pytest.mark.parametrize(
+    ("movie", "diameter"),
+    [
+        (Movie(frames=65, start=20, cycle=35), 60),
+        pytest.param(Movie(frames=150, start=12, cycle=60), 60, marks=pytest.mark.slow),
+        pytest.param(Movie(start=40, width=14, cycle=60), 20, marks=pytest.mark.slow),
+        pytest.param(Movie(apart=0.8), 40, marks=pytest.mark.slow),
+        pytest.param(Movie(missing=0.01), 40, marks=pytest.mark.slow),
+    ],
+)
+def test_dividing_nuclei_by_the_recommended_arguments(run, movie, diameter):
+    table, truth = lineage(movie, diameter, seed=1)
+    _, links = run(track_laptrack.main, table, **DIVIDING)
+    tra, f1 = score(table, truth, chains(links))
+    assert tra >= 0.999
+    assert f1 >= 0.9
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_distances_in_diameters_hold_at_any_magnification(run, tracker):
+    found = []
+    for zoom in (1, 4):
+        table = cells([(t, n, zoom * (9.0 * t + 40 * n), 10.0) for t in (0, 1) for n in (1, 2)])
+        table["equivalent_radius_um"] = 2.5 * zoom  # a diameter of 10 px
+        limits = [
+            len(run(TRACKERS[tracker], table, linking_max_distance=d, unit=DIVIDING["unit"])[1])
+            for d in (0.89, 0.91)
+        ]
+        found.append(limits)
+    assert found == [[0, 2], [0, 2]]
+
+
+def test_diameters_need_sizes(run):
+    table = movie(n=3, frames=3)
+    table["equivalent_radius_um"] = np.nan
+    with pytest.raises(BadData, match="has no sizes of cells"):
+        run(track_laptrack.main, table, unit=DIVIDING["unit"])

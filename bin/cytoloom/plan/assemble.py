@@ -16,7 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cytoloom import jvm
 from cytoloom.errors import BadData, CytoloomError, InputMissing, UsageError
+from cytoloom.files import digest as digest_of_file
 from cytoloom.files import writing
 from cytoloom.models import PROJECT, digest_of, family_of
 from cytoloom.plan.arguments import Signatures
@@ -124,7 +126,8 @@ def make_plan(
 
     def model(step: Step) -> tuple[dict[str, Any], str]:
         if step.slug not in models:
-            models[step.slug] = _model(step, path.parent, lenient, plan.warnings)
+            part = _jars if "jars" in step.row.extra else _model
+            models[step.slug] = part(step, path.parent, lenient, plan.warnings)
         return models[step.slug]
 
     steps = ingest_steps(
@@ -239,6 +242,29 @@ def _model(
             raise type(error)(where) from error
         warnings.append(where)
         return {argument: name}, ""
+
+
+def _jars(
+    step: Step, folder: Path, lenient: bool, warnings: list[str]
+) -> tuple[dict[str, Any], str]:
+    """Return the argument that says where a step's Java jars are, and the plugin's digest."""
+    about = step.row.extra["jars"]
+    argument, plugin = about["argument"], about["plugin"]
+    given = step.args.get(argument)
+    places = [folder / str(given), Path(str(given))] if given else []
+    place = next((str(p.absolute()) for p in places if p.exists()), given)
+    if place and jvm.COORDINATE.fullmatch(str(place)):
+        return {}, ""
+    try:
+        jars = jvm.find_jars(place, plugin)
+        digest = digest_of_file(jvm.plugin_jar(jars, plugin) or jars[0])
+    except CytoloomError as error:
+        where = f"step {step.tag}: {error}; or use {about['instead']}"
+        if not lenient:
+            raise type(error)(where) from error
+        warnings.append(where)
+        return {}, ""
+    return ({argument: place} if place else {}), f"jar {digest}"
 
 
 def _notices(families: set[str]) -> list[str]:
