@@ -120,7 +120,9 @@ def show(_words: list[str]) -> int:
                      state_of(name, entry), about))  # fmt: skip
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     for row in rows:
-        print("  ".join([*(t.ljust(n) for t, n in zip(row, widths, strict=False)), row[4]]).rstrip())
+        print(
+            "  ".join([*(t.ljust(n) for t, n in zip(row, widths, strict=False)), row[4]]).rstrip()
+        )
     print(f"\nfetched and added models lie in {known.models_folder()}")
     return 0
 
@@ -209,8 +211,10 @@ def download(name: str, url: str, target: Path, folder: Path) -> None:
             say("")
         if total and done != total:
             raise OSError(f"the download ended after {done} of {total} bytes")
-    except (OSError, ValueError, urllib.error.URLError) as error:
+    except (OSError, ValueError) as error:  # URLError is an OSError
         reason = getattr(error, "reason", None) or error
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         raise Failure(
             f"{name}: {target.name} cannot be fetched ({' '.join(str(reason).split())}); get {url} "
             f"elsewhere, then {verb} it into {folder}, or: ./cytoloom models add "
@@ -249,9 +253,7 @@ def add(words: list[str]) -> int:
         raise Failure(f"{name} is a shipped model; choose another --name", USAGE)
     family = options.get("family") or entry.get("family") or guess(source)
     if family not in families(PROJECT):
-        raise Failure(
-            f"unknown family {family!r}{nearest(family, families(PROJECT))}", USAGE
-        )
+        raise Failure(f"unknown family {family!r}{nearest(family, families(PROJECT))}", USAGE)
     if family in known.MARKS:
         try:
             known.weights_of(str(source), (family,))
