@@ -10,6 +10,7 @@ import typer
 from cytoloom import ants_fits, cli, images, shifts, transforms
 from cytoloom.pixels import numbers
 from cytoloom.regions import Region
+from cytoloom.transforms import Affine
 
 
 class Metric(StrEnum):
@@ -37,30 +38,6 @@ class Frames:
     def window(self, index, size):
         """Return the frames of a window, by number."""
         return range(index * size, min((index + 1) * size, self.layer.shape[0]))
-
-
-def reference(frames, window):
-    """Return the mean of a window's frames, roughly brought to its middle frame.
-
-    Parameters
-    ----------
-    frames : Frames
-    window : range
-
-    Returns
-    -------
-    ndarray, float32, shape of one image
-    """
-    middle = window[len(window) // 2]
-    fixed = shifts.smooth(frames.read(middle))
-
-    def pairs():
-        for t in window:
-            image = frames.read(t)
-            still = t == middle
-            yield image, np.zeros(image.ndim) if still else shifts.find(fixed, shifts.smooth(image))
-
-    return shifts.mean_of(pairs())
 
 
 def main(
@@ -100,24 +77,29 @@ def main(
     frames = Frames(layer)
     kind = "affine" if transform is ants_fits.Transform.deformable else transform.value
     options = {"metric": metric.value, "sampling": sampling, "smoothing": smoothing}
-    references = {}
+    means = {}
 
-    def reference_of(index):
-        if index not in references:
-            references[index] = reference(frames, frames.window(index, stacks))
-        return references[index]
+    def mean_of(index):
+        if index not in means:
+            means[index] = shifts.Mean.of(frames.read, frames.window(index, stacks))
+        return means[index]
 
     rows = []
     for t in cli.progress(box.frames, "frames"):
         index = t // stacks
-        fixed = reference_of(index)
+        mean = mean_of(index)
         if t == index * stacks and index > 0:
-            fit = ants_fits.fit(reference_of(index - 1), fixed, kind, frames.spacing, **options)
+            before = mean_of(index - 1).image
+            fit = ants_fits.fit(before, mean.image, kind, frames.spacing, **options)
             rows.append((1, index, fit))
-        fit = ants_fits.fit(fixed, frames.read(t), kind, frames.spacing, **options)
+        fit = ants_fits.Fit(Affine.identity(), float("nan"))
+        if len(mean.shifts) > 1:
+            moving = frames.read(t)
+            fixed = mean.without(t, moving)
+            fit = ants_fits.fit(fixed, moving, kind, frames.spacing, **options)
         rows.append((0, t, fit))
-        for old in [i for i in references if i < index]:
-            del references[old]
+        for old in [i for i in means if i < index]:
+            del means[old]
     about = {
         "position": layer.position, "channel": layer.channel, "frames": layer.shape[0],
         "pixel_size": list(layer.pixel_size), "frame_interval": layer.frame_interval,

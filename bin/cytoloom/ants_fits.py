@@ -92,8 +92,8 @@ def fit(
 ) -> Fit:
     """Register ``moving`` to ``fixed`` by a translation, rigid or affine map.
 
-    A correlation gives the start, ANTs goes on from there; where ANTs fails or ends worse
-    than it began, the start is the result. Constant images give the identity.
+    A correlation and least squares give a translation as the start, ANTs goes on from there.
+    Where ANTs fails, or the images agree less than at the start, the start is the result. Constant images give the identity.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def fit(
     if found is None:
         return Fit(start, began)
     ended = _agreement(fixed, moving, found, step)
-    return Fit(found, ended) if ended >= began - 1e-4 else Fit(start, began)
+    return Fit(found, ended) if ended >= began else Fit(start, began)
 
 
 def _ants(

@@ -7,7 +7,8 @@ is taken. It starts a registration that is finer. Volumes are float arrays (z, y
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -96,48 +97,92 @@ def _peaks(fixed: Image, moving: Image) -> list[NDArray[np.int64]]:
 
 
 def _fraction(fixed: Image, moving: Image) -> Vector:
-    """Return the rest of a shift of less than a pixel, by a parabola through the peak."""
-    from scipy import fft
+    """Return the rest of a shift of about a pixel, by least squares of the intensities.
 
-    surface = fft.irfftn(_spectrum(_taper(fixed), _taper(moving)), fixed.shape)
-    rest = np.zeros(fixed.ndim)
-    for axis, size in enumerate(fixed.shape):
-        if size < 4:
-            continue
-        place = [0] * fixed.ndim
-        values = []
-        for step in (-1, 0, 1):
-            place[axis] = step
-            values.append(float(surface[tuple(place)]))
-        below, here, above = values
-        bend = below - 2 * here + above
-        if bend < 0:
-            rest[axis] = np.clip((below - above) / (2 * bend), -1, 1)
-    return rest
-
-
-def mean_of(pairs: Iterable[tuple[Image, Vector]]) -> Image:
-    """Return the mean of images brought back by their shifts; each pixel of those it is in.
-
-    Parameters
-    ----------
-    pairs
-        Image and shift [px], one at a time. One of the shifts must be zero, so that every
-        pixel is in one image at least.
+    Gauss and Newton's iterations with the gradient of the image half-way (Lucas and Kanade
+    1981); a constant difference of intensity is allowed for.
     """
     from scipy import ndimage
 
-    total, count = 0.0, 0.0
-    for image, shift in pairs:
-        if not np.any(shift):
-            total, count = total + image.astype(np.float64), count + np.ones(image.shape)
-            continue
-        moved = ndimage.shift(image, -shift, order=1, mode="nearest", prefilter=False)
-        inside = np.ones((1,) * image.ndim)
-        for axis, (size, s) in enumerate(zip(image.shape, shift, strict=True)):
-            there = np.arange(size) + s
-            shape = [1] * image.ndim
-            shape[axis] = size
-            inside = inside * ((there >= 0) & (there <= size - 1)).reshape(shape)
-        total, count = total + moved * inside, count + inside
-    return np.asarray(total / count, np.float32)
+    axes = [axis for axis, size in enumerate(fixed.shape) if size >= 8]
+    rest = np.zeros(fixed.ndim)
+    inner = tuple(slice(2, -2) if axis in axes else slice(None) for axis in range(fixed.ndim))
+    for _ in range(6):
+        moved = ndimage.shift(moving, -rest, order=3, mode="nearest")
+        half = (fixed + moved) / 2
+        slopes = np.stack([np.gradient(half, axis=axis)[inner].ravel() for axis in axes])
+        slopes -= slopes.mean(axis=1, keepdims=True)
+        difference = (moved - fixed)[inner].ravel()
+        square = slopes @ slopes.T
+        if np.linalg.cond(square) > 1e8:
+            break
+        step = np.linalg.solve(square, slopes @ (difference - difference.mean()))
+        rest[axes] += np.clip(-step, -1, 1)
+        if np.abs(step).max() < 1e-3:
+            break
+    return rest if np.abs(rest).max() <= 3 else np.zeros(fixed.ndim)
+
+
+def brought_back(image: Image, shift: Vector) -> tuple[Any, Any]:
+    """Return an image moved back by its shift, zero outside, and where it has pixels (0 or 1)."""
+    from scipy import ndimage
+
+    if not np.any(shift):
+        return image.astype(np.float64), np.ones(image.shape)
+    moved = ndimage.shift(image, -shift, order=3, mode="nearest")
+    inside = np.ones((1,) * image.ndim)
+    for axis, (size, s) in enumerate(zip(image.shape, shift, strict=True)):
+        there = np.arange(size) + s
+        shape = [1] * image.ndim
+        shape[axis] = size
+        inside = inside * ((there >= 0) & (there <= size - 1)).reshape(shape)
+    inside = np.broadcast_to(inside, image.shape)
+    return moved * inside, inside
+
+
+@dataclass
+class Mean:
+    """The mean of images brought together, of which one can be left out.
+
+    Attributes
+    ----------
+    total, count
+        Sum of the images, and number of images at each pixel, at least one.
+    shifts
+        By image [px].
+    """
+
+    total: Any
+    count: Any
+    shifts: dict[int, Vector]
+
+    @classmethod
+    def of(cls, read: Callable[[int], Image], names: Sequence[int]) -> Mean:
+        """Bring images roughly to the middle one; ``read`` gives an image by its name."""
+        middle = names[len(names) // 2]
+        fixed = smooth(read(middle))
+        mean = cls(0.0, 0.0, {})
+        for name in names:
+            image = read(name)
+            still = np.zeros(image.ndim)
+            shift = still if name == middle else find(fixed, smooth(image))
+            moved, inside = brought_back(image, shift)
+            mean.total, mean.count = mean.total + moved, mean.count + inside
+            mean.shifts[name] = shift
+        return mean
+
+    @property
+    def image(self) -> Image:
+        """The mean of all images."""
+        return np.asarray(self.total / self.count, np.float32)
+
+    def without(self, name: int, image: Image) -> Image:
+        """Return the mean of the other images; where there are none, of all.
+
+        An image in its own reference would be drawn to where it was put, by its own noise.
+        """
+        moved, inside = brought_back(image, self.shifts[name])
+        count = self.count - inside
+        alone = count < 0.5
+        others = (self.total - moved) / np.where(alone, 1, count)
+        return np.asarray(np.where(alone, self.total / self.count, others), np.float32)

@@ -209,7 +209,8 @@ from cytoloom import ants_fits
 ants = ants_fits.load()
 rng = np.random.default_rng(0)
 one = ndimage.gaussian_filter(rng.random((128, 128)), 3).astype(np.float32) * 1000
-two = ndimage.shift(one, (0.4, -0.3), order=3, mode="nearest").astype(np.float32)
+two = ndimage.rotate(one, 2.0, reshape=False, order=3, mode="nearest").astype(np.float32)
+two = ndimage.shift(two, (0.4, -0.3), order=3, mode="nearest")
 found = ants_fits.fit(one, two, "rigid", (0.5, 0.5), smoothing=0)
 start = ants_fits.shifts.find(*(ants_fits.shifts.smooth(i) for i in (one, two))) * 0.5
 a = ants.from_numpy(one, spacing=(0.5, 0.5))
