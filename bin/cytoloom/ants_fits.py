@@ -93,7 +93,8 @@ def fit(
     """Register ``moving`` to ``fixed`` by a translation, rigid or affine map.
 
     A correlation and least squares give a translation as the start, ANTs goes on from there.
-    Where ANTs fails, or the images agree less than at the start, the start is the result. Constant images give the identity.
+    Where ANTs fails, or the images agree less than at the start, the start is the result.
+    Constant images give the identity.
 
     Parameters
     ----------
