@@ -15,15 +15,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from cytoloom import cli, seam_files
+from cytoloom import cli, foregrounds, seam_files
 from cytoloom import statistics as histograms
 from cytoloom.pixels import numbers
 
 TRUNCATE = 2.5  # reach of the surroundings, in their standard deviations
-OBJECT_REACH = 64  # how far clumps are seen beyond a patch [px]
-HOLE = 32  # wider holes stay [px]
-DEEPEST = 32.0  # distances beyond are taken as equal, so that they are seen in any patch [px]
-STEPS = 256  # distances are kept in 1/256 px
 
 
 class Method(StrEnum):
@@ -117,86 +113,15 @@ def segment_frame(
     Vincent, L. and Soille, P. (1991). Watersheds in digital spaces. IEEE Trans. Pattern
     Anal. Mach. Intell. 13, 583-598.
     """
-    from skimage.segmentation import watershed
-
     pixels = image.astype(np.float64)
-    smooth = _gaussian(pixels, smoothing, 4.0)
+    smooth = foregrounds.gaussian(pixels, smoothing, 4.0)
     foreground = smooth > threshold
     if local_window:
-        foreground &= smooth > local_ratio * _gaussian(pixels, local_window, TRUNCATE)
-    if fill_holes:
-        foreground = np.stack([_filled(plane) for plane in foreground])
-    distance = np.rint(_gaussian(_distance(foreground), 1.0, 4.0) * STEPS).astype(np.int64)
-    markers = _markers(distance, foreground, int(split_depth * STEPS))
-    relief = -(distance * 2**16 + _ties(image.shape, origin)).astype(np.float64)
-    labels = watershed(relief, markers, mask=foreground)
-    return _select(labels, min_size, max_size)
-
-
-def _gaussian(pixels, sigma, truncate):
-    from scipy import ndimage
-
-    if not sigma:
-        return pixels
-    sigmas = [0 if size == 1 else sigma for size in pixels.shape]
-    return ndimage.gaussian_filter(pixels, sigmas, truncate=truncate)
-
-
-def _filled(plane):
-    """Fill the holes of a plane that are at most ``HOLE`` wide and high: a rim can enclose all."""
-    from scipy import ndimage
-
-    gaps, count = ndimage.label(~plane)
-    fill = np.zeros(count + 1, bool)
-    for number, place in enumerate(ndimage.find_objects(gaps), start=1):
-        small = all(s.stop - s.start <= HOLE for s in place)
-        inside = all(s.start > 0 and s.stop < n for s, n in zip(place, plane.shape, strict=True))
-        fill[number] = small and inside
-    return plane | fill[gaps]
-
-
-def _distance(foreground):
-    """Distance to the background, at most ``DEEPEST``; the edge of the image is no background."""
-    from scipy import ndimage
-
-    if foreground.all():
-        return np.full(foreground.shape, DEEPEST)
-    return np.minimum(ndimage.distance_transform_edt(foreground), DEEPEST)
-
-
-def _markers(distance, foreground, depth):
-    """Label the maxima that rise ``depth`` above the saddle to a higher one."""
-    from scipy import ndimage
-    from skimage.morphology import local_maxima, reconstruction
-
-    flooded = reconstruction(np.maximum(distance - depth, 0), distance)
-    maxima = local_maxima(flooded[0])[np.newaxis] if len(flooded) == 1 else local_maxima(flooded)
-    labels, _ = ndimage.label(maxima & foreground, np.ones((3, 3, 3)))
-    return labels
-
-
-def _ties(shape, origin):
-    """Return pseudo-random whole numbers below 2**16 that depend on the place in the frame."""
-    z, y, x = (
-        np.arange(start, start + size, dtype=np.uint64).reshape(
-            [-1 if a == i else 1 for a in range(3)]
-        )
-        for i, (start, size) in enumerate(zip(origin, shape, strict=True))
-    )
-    mixed = z * np.uint64(0x9E3779B97F4A7C15) + y * np.uint64(0xC2B2AE3D27D4EB4F)
-    mixed = mixed + x * np.uint64(0x165667B19E3779F9)
-    mixed ^= mixed >> np.uint64(29)
-    mixed *= np.uint64(0xBF58476D1CE4E5B9)
-    return (mixed >> np.uint64(48)).astype(np.int64)
-
-
-def _select(labels, min_size, max_size):
-    sizes = np.bincount(labels.ravel())
-    drop = sizes < min_size
-    if max_size:
-        drop |= sizes > max_size
-    drop[0] = False
-    return np.where(drop[labels], 0, labels)
+        foreground &= smooth > local_ratio * foregrounds.gaussian(pixels, local_window, TRUNCATE)
+    return foregrounds.objects_of(
+        foreground, origin, split_depth=split_depth, min_size=min_size, max_size=max_size,
+        fill_holes=fill_holes,
+    )  # fmt: skip
 
 
 def main(
@@ -265,7 +190,7 @@ def main(
             fill_holes=fill_holes,
         )
 
-    reach = int(4 * smoothing + TRUNCATE * local_window) + OBJECT_REACH
+    reach = int(4 * smoothing + TRUNCATE * local_window) + foregrounds.OBJECT_REACH
     seam_files.segment_part(
         image,
         out_label,

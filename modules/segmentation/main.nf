@@ -6,6 +6,7 @@ include { SEGMENT as STARDIST } from './segment'
 include { SEGMENT as CELLPOSE } from './segment'
 include { SEGMENT as CELLPOSE_DIAMETER } from './segment'
 include { SEGMENT as THRESHOLD } from './segment'
+include { SEGMENT as MODEL } from './segment'
 include { SEGMENT as IMAGE_TO_LABEL } from './segment'
 include { SEGMENT as REFINE } from './segment'
 include { SEGMENT as TRACKPY_LOCATE } from './segment'
@@ -22,6 +23,7 @@ workflow SEGMENTATION {
     if (tasks.CELLPOSE) CELLPOSE(tasks.remove('CELLPOSE'))
     if (tasks.CELLPOSE_DIAMETER) CELLPOSE_DIAMETER(tasks.remove('CELLPOSE_DIAMETER'))
     if (tasks.THRESHOLD) THRESHOLD(tasks.remove('THRESHOLD'))
+    if (tasks.MODEL) MODEL(tasks.remove('MODEL'))
     if (tasks.IMAGE_TO_LABEL) IMAGE_TO_LABEL(tasks.remove('IMAGE_TO_LABEL'))
     if (tasks.REFINE) REFINE(tasks.remove('REFINE'))
     if (tasks.TRACKPY_LOCATE) TRACKPY_LOCATE(tasks.remove('TRACKPY_LOCATE'))
