@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cytoloom.exchange import ctc
 from cytoloom.ground_truth import read_mask
+from cytoloom.overlaps import overlaps
 from cytoloom.scores import CTC, Rows, add_counts, quiet
 from cytoloom.truth_tracks import check_tracks
 
@@ -94,7 +95,7 @@ class Merged:
 
 
 def match_folders(truth: Path, result: Path) -> Matches:
-    """Match the masks of two folders by py-ctcmetrics.
+    """Match the masks of two folders by the rule of the Cell Tracking Challenge.
 
     Parameters
     ----------
@@ -108,54 +109,63 @@ def match_folders(truth: Path, result: Path) -> Matches:
     BadData
         If masks and tracks of the truth do not agree.
     """
-    make_matchable(truth, result)
     with quiet():
-        from ctc_metrics.scripts.evaluate import match_computed_to_reference_masks
         from ctc_metrics.utils.filesystem import parse_masks
 
-        masks = parse_masks(str(result))
-        outlines = parse_masks(str(truth / "SEG"))
-        frames = [_frame_of(Path(path)) for path in outlines]
-        whole = match_computed_to_reference_masks(parse_masks(str(truth / "TRA")), masks, threads=1)
-        segments = match_computed_to_reference_masks(
-            outlines, [masks[frame] for frame in frames], threads=1
-        )
+    masks = [Path(path) for path in parse_masks(str(result))]
+    references = [Path(path) for path in parse_masks(str(truth / "TRA"))]
+    outlines = [Path(path) for path in parse_masks(str(truth / "SEG"))]
+    frames = [_frame_of(path) for path in outlines]
+    known: dict[tuple[Path, Path], tuple[list[Any], ...]] = {}
+    for one, other in (
+        *zip(references, masks, strict=True),
+        *((path, masks[frame]) for path, frame in zip(outlines, frames, strict=True)),
+    ):
+        if (one.resolve(), other) not in known:
+            known[one.resolve(), other] = _match(one, other)
+    whole = [known[a.resolve(), b] for a, b in zip(references, masks, strict=True)]
+    parts = [known[a.resolve(), masks[f]] for a, f in zip(outlines, frames, strict=True)]
     lines = ctc.read_lines(truth / "TRA" / ctc.TRUTH[1])
-    check_tracks(lines, whole["labels_ref"], "ground truth")
+    true, found, matched_true, matched_found = ([one[i] for one in whole] for i in range(4))
+    check_tracks(lines, true, "ground truth")
     return Matches(
         lines,
         ctc.read_lines(result / ctc.RESULT[1]),
-        whole["labels_ref"],
-        whole["labels_comp"],
-        whole["mapped_ref"],
-        whole["mapped_comp"],
-        segments if outlines else {},
+        true,
+        found,
+        matched_true,
+        matched_found,
+        {"labels_ref": [one[0] for one in parts], "ious": [one[4] for one in parts]}
+        if parts
+        else {},
         frames,
     )
 
 
-def make_matchable(truth: Path, result: Path) -> None:
-    """Write masks anew that py-ctcmetrics would match wrongly, and all others with them.
+def _match(truth: Path, result: Path) -> tuple[list[Any], ...]:
+    """Match two masks as py-ctcmetrics does: labels of both, the matched ones, and their IoU.
 
-    It takes the lowest number of a mask for background, and adds the numbers of both masks
-    in their own type: a frame without background gets a row of it, and numbers get 32 bit.
+    The counts of pixels are our own: py-ctcmetrics' take the lowest label for background, add
+    the labels of both masks in their own type, and need a matrix of all pairs. What follows
+    from them is the same, float for float.
+
+    Parameters
+    ----------
+    truth
+        A mask, or ``man_seg_TTT.tif``, which stands for files of single planes.
     """
-    import tifffile
-
-    files = sorted(file for folder in (truth, result) for file in folder.rglob("*.tif"))
-    full, most = False, {True: 0, False: 0}
-    for file in files:
-        mask = read_mask(file)
-        full |= bool(mask.min() > 0)
-        of_result = file.parent == result
-        most[of_result] = max(most[of_result], int(mask.max()))
-    if not full and sum(most.values()) + 1 <= np.iinfo(np.uint16).max:
-        return
-    for file in files:
-        mask = read_mask(file)
-        padded = np.pad(mask.astype(np.uint32), ((0, 0), (0, 1), (0, 0)))
-        file.unlink()
-        tifffile.imwrite(file, padded[0] if len(padded) == 1 else padded, photometric="minisblack")
+    found = read_mask(result)
+    if truth.exists():
+        true = read_mask(truth)
+    else:
+        files = sorted(truth.parent.glob(f"{truth.stem}_*.tif"))
+        true = np.concatenate([read_mask(file) for file in files])
+        found = found[[int(file.stem.rsplit("_", 1)[1]) for file in files]]
+    both = overlaps(true, found)
+    good = both.majority()
+    i, j = both.i[good], both.j[good]
+    lists = (both.true, both.found, both.true[i], both.found[j], both.iou[good])
+    return tuple(values.tolist() for values in lists)
 
 
 def _frame_of(path: Path) -> int:
