@@ -154,8 +154,8 @@ def read_moments(pattern: Path | str) -> Moments:
     thumbnails: list[NDArray[np.float64]] = []
     for path in find(pattern, what="moments"):
         try:
-            table = pq.ParquetFile(path).read()
-            about = json.loads(table.schema.metadata[b"cytoloom"])
+            file = pq.ParquetFile(path)
+            about = json.loads(file.schema_arrow.metadata[b"cytoloom"])
             method, shape = Method(about["method"]), (about["shape"][0], about["shape"][1])
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise BadData(f"{path}: not moments of images ({error!r})") from error
@@ -168,11 +168,11 @@ def read_moments(pattern: Path | str) -> Moments:
                 "pixels: one illumination field needs one size; take scope: position"
             )
         if method is Method.retrospective:
-            values = table["thumbnail"].to_numpy()
+            values = file.read()["thumbnail"].to_numpy()
             thumbnails.append(values.reshape(-1, *about["grid"]))
             continue
         for name in ("count", "total", "squares"):
-            getattr(found, name)[...] += table[name].to_numpy().reshape(shape)
+            getattr(found, name)[...] += file.read(columns=[name])[name].to_numpy().reshape(shape)
     assert found is not None
     if found.method is Method.logstats:
         return found
@@ -184,10 +184,21 @@ def log_statistics(moments: Moments) -> tuple[NDArray[np.float64], NDArray[np.fl
 
     Where fewer than two values count, both are NaN.
     """
-    count, total, squares = moments.count, moments.total, moments.squares
-    assert count is not None
-    assert total is not None
-    assert squares is not None
+    mean, std = np.empty(moments.shape), np.empty(moments.shape)
+    assert moments.count is not None
+    assert moments.total is not None
+    assert moments.squares is not None
+    for top in range(0, moments.shape[0], 256):  # strips, to save memory
+        rows = slice(top, top + 256)
+        mean[rows], std[rows] = _log_statistics(
+            moments.count[rows], moments.total[rows], moments.squares[rows]
+        )
+    return mean, std
+
+
+def _log_statistics(
+    count: NDArray[np.int64], total: NDArray[np.int64], squares: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     number = np.maximum(count, 1)
     whole = total // number
     rest = total - whole * number
