@@ -192,6 +192,9 @@ def main(
     simulated: Annotated[
         int, typer.Option(min=0, help="simulated frames of nuclei to mix in (0: none)")
     ] = 0,
+    simulated_share: Annotated[
+        float, typer.Option(min=0, max=1, help="share of patches that are of simulated frames")
+    ] = 0.3,
     diameter: Annotated[
         float, typer.Option(min=5, help="mean diameter of a new network [px]")
     ] = 17.0,
@@ -230,6 +233,7 @@ def main(
     patches = training.Patches(
         seen,
         training.simulated_pairs(simulated, seed, PERCENTILE),
+        share_simulated=simulated_share,
         natural=0.0,
         diameters=(SPREAD[0] * mean, SPREAD[1] * mean),
         zooms=(0.1, 4.0),
@@ -248,7 +252,8 @@ def main(
             "Network": f"Cellpose 3 (CPnet), one channel, mean diameter {mean:g} px",
             "Started from": str(base or "random weights"),
             "Training": f"{steps} steps of {batch_size} patches of {patch} px, learning rate "
-            f"{learning_rate:g}, seed {seed}, {simulated} simulated frames, "
+            f"{learning_rate:g}, seed {seed}, {simulated} simulated frames "
+            f"({simulated_share:.0%} of patches), "
             f"{state.seconds:.0f} s on {'a GPU' if gpu else f'{cores} CPU core(s)'}",
             "Scores": "with the median diameter of each image given",
         },

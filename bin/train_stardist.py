@@ -249,6 +249,9 @@ def main(
     simulated: Annotated[
         int, typer.Option(min=0, help="simulated frames of nuclei to mix in (0: none)")
     ] = 0,
+    simulated_share: Annotated[
+        float, typer.Option(min=0, max=1, help="share of patches that are of simulated frames")
+    ] = 0.3,
     diameter_low: Annotated[
         float, typer.Option(min=4, help="least diameter that objects are zoomed to [px]")
     ] = 9.0,
@@ -284,7 +287,10 @@ def main(
     training.check_patch(patch, 2 * max(model._axes_div_by("YX")))  # noqa: SLF001 - no other way
     seen = [p for p in pairs if p.name not in kept]
     patches = training.Patches(
-        seen, training.simulated_pairs(simulated, seed), diameters=(diameter_low, diameter_high)
+        seen,
+        training.simulated_pairs(simulated, seed),
+        share_simulated=simulated_share,
+        diameters=(diameter_low, diameter_high),
     )
     log.info("%d images to train on, %d held out", len(seen), len(pairs) - len(seen))
     train(
@@ -304,7 +310,8 @@ def main(
             f"grid {model.config.grid[0]}, U-Net of depth {model.config.unet_n_depth}",
             "Started from": str(base or "random weights"),
             "Training": f"{steps} steps of {batch_size} patches of {patch} px, learning rate "
-            f"{learning_rate:g}, seed {seed}, {simulated} simulated frames, "
+            f"{learning_rate:g}, seed {seed}, {simulated} simulated frames "
+            f"({simulated_share:.0%} of patches), "
             f"{state.seconds:.0f} s on {'a GPU' if gpu else f'{cores} CPU core(s)'}",
             "Thresholds": f"probability {thresholds['prob']:g}, overlap {thresholds['nms']:g}, "
             "chosen on images that were trained on",

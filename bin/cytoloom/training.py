@@ -29,8 +29,8 @@ class Patches:
 
     real: list[Pair]
     simulated: list[Pair]
-    share_simulated: float = 0.35
-    natural: float = 0.45
+    share_simulated: float = 0.3
+    natural: float = 0.6
     diameters: tuple[float, float] = (9.0, 90.0)
     zooms: tuple[float, float] = (0.4, 3.0)
     zooms_simulated: tuple[float, float] = (0.7, 1.4)
