@@ -43,14 +43,19 @@ def find_jars(fiji: str | None, plugin: str) -> list[Path]:
         f"{plugin}'s jars are not part of Cytoloom: set fiji (or $CYTOLOOM_FIJI) to a Fiji.app "
         "folder, a folder of jars or a Maven coordinate such as sc.fiji:TrackMate:7.14.0"
     )
-    cached = cache_folder() / "fiji"
-    where = fiji or os.environ.get("CYTOLOOM_FIJI") or (str(cached) if cached.is_dir() else None)
+    where = place_of(fiji)
     if not where:
         raise InputMissing(absent)
     jars = jars_of(where)
     if plugin_jar(jars, plugin) is None:
         raise InputMissing(f"{where}: no {plugin} among its {len(jars)} jars; {absent}")
     return jars
+
+
+def place_of(fiji: str | None) -> str | None:
+    """Return where the user's Fiji is: ``fiji``, else $CYTOLOOM_FIJI, else in the cache."""
+    cached = cache_folder() / "fiji"
+    return fiji or os.environ.get("CYTOLOOM_FIJI") or (str(cached) if cached.is_dir() else None)
 
 
 def plugin_jar(jars: Sequence[Path], plugin: str) -> Path | None:

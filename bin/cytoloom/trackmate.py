@@ -31,7 +31,12 @@ Filter = tuple[str, bool, float]
 ROOT = "fiji.plugin.trackmate"
 TRACKERS = [f"{ROOT}.tracking.{name}" for name in ("jaqaman", "sparselap")]  # since 7.10, before
 ANALYZERS = {  # what TrackMate's CSV importer computes, and the splits and merges
-    "Edge": ("EdgeTargetAnalyzer", "EdgeTimeLocationAnalyzer", "EdgeSpeedAnalyzer"),
+    "Edge": (
+        "EdgeTargetAnalyzer",
+        "EdgeTimeLocationAnalyzer",
+        "EdgeSpeedAnalyzer",
+        "EdgeVelocityAnalyzer",  # its name before
+    ),
     "Track": (
         "TrackIndexAnalyzer",
         "TrackDurationAnalyzer",
@@ -163,8 +168,9 @@ def settings_of(settings: Settings, scene: Scene) -> Any:
     for kind, names in ANALYZERS.items():
         for name in names:
             package = "edges" if kind == "Edge" else "track"
-            analyzer = jvm.find_class(f"{ROOT}.features.{package}.{name}")
-            getattr(given, f"add{kind}Analyzer")(analyzer())
+            with contextlib.suppress(BadData):  # of another version: its features are missed
+                analyzer = jvm.find_class(f"{ROOT}.features.{package}.{name}")
+                getattr(given, f"add{kind}Analyzer")(analyzer())
     return given
 
 

@@ -126,8 +126,7 @@ def make_plan(
 
     def model(step: Step) -> tuple[dict[str, Any], str]:
         if step.slug not in models:
-            part = _jars if "jars" in step.row.extra else _model
-            models[step.slug] = part(step, path.parent, lenient, plan.warnings)
+            models[step.slug] = _model(step, pipeline, lenient, plan.warnings)
         return models[step.slug]
 
     steps = ingest_steps(
@@ -227,13 +226,15 @@ def _model_name(step: Step, folder: Path) -> str:
 
 
 def _model(
-    step: Step, folder: Path, lenient: bool, warnings: list[str]
+    step: Step, pipeline: Pipeline, lenient: bool, warnings: list[str]
 ) -> tuple[dict[str, Any], str]:
-    """Return the argument that names a step's model, paths made absolute, and its digest."""
+    """Return the argument that names a step's model or jars, made absolute, and the digest."""
+    if "jars" in step.row.extra:
+        return _jars(step, pipeline, lenient, warnings)
     argument = step.row.extra.get("model")
     if argument is None:
         return {}, ""
-    name = _model_name(step, folder)
+    name = _model_name(step, pipeline.path.parent)
     try:
         return {argument: name}, f"model {digest_of(name, step.row.family)}"
     except CytoloomError as error:
@@ -245,16 +246,16 @@ def _model(
 
 
 def _jars(
-    step: Step, folder: Path, lenient: bool, warnings: list[str]
+    step: Step, pipeline: Pipeline, lenient: bool, warnings: list[str]
 ) -> tuple[dict[str, Any], str]:
     """Return the argument that says where a step's Java jars are, and the plugin's digest."""
     about = step.row.extra["jars"]
     argument, plugin = about["argument"], about["plugin"]
-    given = step.args.get(argument)
-    places = [folder / str(given), Path(str(given))] if given else []
+    given = jvm.place_of(step.args.get(argument) or pipeline.fiji_dir)
+    places = [pipeline.path.parent / given, Path(given)] if given else []
     place = next((str(p.absolute()) for p in places if p.exists()), given)
-    if place and jvm.COORDINATE.fullmatch(str(place)):
-        return {}, ""
+    if place and jvm.COORDINATE.fullmatch(place):
+        return {argument: place}, ""
     try:
         jars = jvm.find_jars(place, plugin)
         digest = digest_of_file(jvm.plugin_jar(jars, plugin) or jars[0])
@@ -264,7 +265,7 @@ def _jars(
             raise type(error)(where) from error
         warnings.append(where)
         return {}, ""
-    return ({argument: place} if place else {}), f"jar {digest}"
+    return {argument: place}, f"jar {digest}"
 
 
 def _notices(families: set[str]) -> list[str]:

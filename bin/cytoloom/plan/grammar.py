@@ -48,10 +48,10 @@ KEYS = (
     "patching",
     "pipeline",
     "description",
+    "fiji_dir",
 )
 WITHOUT_EFFECT = (
     "microscope",
-    "fiji_dir",
     "threads",
     "parallel_backend",
     "verbose",
@@ -136,6 +136,7 @@ def load_pipeline(
         slugs=slugs(flow.names),
         all_steps=steps,
         warnings=problems.warnings,
+        fiji_dir=settings.texts(root.fields, "fiji_dir"),
     )
     problems.raise_if_any()
     return pipeline

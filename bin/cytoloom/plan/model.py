@@ -140,6 +140,7 @@ class Pipeline:
     slugs: Mapping[str, str]  # channel name -> name in files
     all_steps: tuple[Step, ...] = ()  # those after --until included
     warnings: tuple[str, ...] = ()
+    fiji_dir: str | None = None  # where the user's Java jars are
 
     def step(self, tag: str) -> Step | None:
         """Return the step of a tag."""
