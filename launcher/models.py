@@ -348,7 +348,9 @@ def train(words: list[str]) -> int:
         )
     from .commands import execute, in_environment
 
-    folder = install.ensure(words[0])
+    with_gpu = f"{words[0]}_gpu"
+    wanted = "--gpu" in words and with_gpu in families(PROJECT)
+    folder = install.ensure(with_gpu if wanted else words[0])
     return execute([folder / "bin" / "python", programs[words[0]], *words[1:]],
                    in_environment(folder))  # fmt: skip
 
