@@ -10,7 +10,7 @@ include { SEGMENT as MODEL } from './segment'
 include { SEGMENT as IMAGE_TO_LABEL } from './segment'
 include { SEGMENT as REFINE } from './segment'
 include { SEGMENT as TRACKPY_LOCATE } from './segment'
-include { MERGE_TABLES as MERGE_PARTS } from '../tabulation/merge_tables'
+include { MERGE_PARTS } from './merge_parts'
 include { NUMBER } from './number'
 include { STITCH } from './stitch'
 

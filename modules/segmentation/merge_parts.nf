@@ -1,0 +1,22 @@
+/*
+ * Parts of a table, made straight from images, into the table.
+ */
+include { image; script_of; stub_of } from '../plan'
+
+process MERGE_PARTS {
+    tag "${job.id}"
+    label 'process_low'
+    container { image(job) }
+
+    input:
+    tuple val(job), path(inputs, stageAs: 'in/*')
+
+    output:
+    path 'out/*', emit: made, topic: made
+
+    script:
+    script_of(job, task)
+
+    stub:
+    stub_of(job)
+}
