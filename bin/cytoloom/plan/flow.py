@@ -198,7 +198,12 @@ class Flow:
             of = row.of(role)
             if of is not None:
                 first = row.at(role) or 0
-                found[role] = self._shared(draft, row.kind(role), names[first : first + of], index)
+                together = names[first : first + of]
+                if row.optional(role):
+                    made = self.shared.get((row.kind(role), together))
+                    found[role] = (made,) if made else ()
+                    continue
+                found[role] = self._shared(draft, row.kind(role), together, index)
                 complete = complete and bool(found[role])
                 continue
             at = row.at(role)
