@@ -75,7 +75,7 @@ def main(path, out):
     ours("options", image[None, None], cellprob_thresh=1.0, augment=True, **lower)
     ours("options.patches", image[None, None], 2, 2, cellprob_thresh=1.0, augment=True, **lower)
 
-    stack = balls((6, 90, 110), 9)
+    stack = balls((5, 64, 80), 6)
     found["stitched.engine"] = engine.eval(
         stack, diameter=DIAMETER, stitch_threshold=0.3, z_axis=0, **own
     )[0]

@@ -9,6 +9,7 @@ dynamics run in coordinates of the frame. So a window shows what the whole frame
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import warnings
@@ -353,7 +354,7 @@ def load(path: Path, device: str, cores: int, *, use_bfloat16: bool = True) -> N
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep what Cellpose and torch say in passing off the terminal."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         root = logging.getLogger("cellpose")
         level = root.level
