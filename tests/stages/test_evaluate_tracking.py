@@ -494,3 +494,17 @@ def test_the_command_line(tmp_path):
     )  # fmt: skip
     assert done.returncode == 66
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_real_nuclei(evaluate, shared, tmp_path):
+    """Nuclei whose numbers last over time (LapTrack's documentation), and a worse copy."""
+    folder = shared / "timelapse" / "laptrack" / "napari_interactive_fix_data"
+    labels = tifffile.imread(folder / "example_label.tif")
+    perfect = evaluate(labels, folder / "example_label.tif")
+    assert perfect["TRA", None] == perfect["SEG", None] == perfect["IDF1", None] == 1
+    worse = labels.copy()
+    number = labels[3].max()
+    worse[3][worse[3] == number] = 0
+    ours = evaluate(worse, folder / "example_label.tif")
+    assert ours["AOGM_FN", None] == 1
+    assert ours["DET", None] == pytest.approx(1 - 1 / perfect["true_objects", None], abs=1e-12)

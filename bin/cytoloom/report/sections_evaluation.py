@@ -160,7 +160,7 @@ def _counts(columns: Columns, interval: float | None, place: str) -> Picture | N
 def _per_frame(
     columns: Columns, steps: NDArray[np.float64], interval: float | None, place: str
 ) -> Picture | None:
-    wanted = [("DET", "DET", None), ("SEG", "SEG", None)]
+    wanted: list[tuple[str, str, float | None]] = [("DET", "DET", None), ("SEG", "SEG", None)]
     if len(steps):
         wanted.append(("F1", f"F1 at IoU {steps[0]:g}", float(steps[0])))
     series = {w: curve for m, w, t in wanted if (curve := _frames(columns, m, t))}
