@@ -119,7 +119,7 @@ def _from_server(
                 names.remove("id")
             if table == "nodes":  # what an earlier attempt chose does not count
                 names = [name for name in names if name not in ("selected", "parent_id")]
-            query = f"SELECT {', '.join(names)} FROM {table} WHERE {key} BETWEEN :low AND :high"
+            query = f'SELECT {", ".join(names)} FROM "{table}" WHERE {key} BETWEEN :low AND :high'
             rows = source.execute(
                 sqla.text(f"{query} ORDER BY {order}"), {"low": low, "high": high}
             )

@@ -166,7 +166,7 @@ def clear_frames(server: Server, start: int, stop: int, *, nodes: bool) -> None:
     with connected(server) as connection:
 
         def delete(table: str, column: str) -> None:
-            text = f"DELETE FROM {table} WHERE {column} BETWEEN :low AND :high"
+            text = f'DELETE FROM "{table}" WHERE {column} BETWEEN :low AND :high'
             connection.execute(sqla.text(text), between)
 
         delete("links", "source_id")
