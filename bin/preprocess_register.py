@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from cytoloom import ants_fits, cli, images, shifts, transforms
+from cytoloom import ants_fits, cli, images, resampling, shifts, transforms
 from cytoloom.pixels import numbers
 from cytoloom.regions import Region
 from cytoloom.transforms import Affine
@@ -38,6 +38,65 @@ class Frames:
     def window(self, index, size):
         """Return the frames of a window, by number."""
         return range(index * size, min((index + 1) * size, self.layer.shape[0]))
+
+
+class Mean:
+    """The mean of the frames of a window brought to its middle one, of which one can be left out.
+
+    A frame in its own reference would be drawn to where it was put, by its own noise.
+
+    Parameters
+    ----------
+    frames : Frames
+    window : range
+    kind : str
+        A key of `ants_fits.KINDS`. For a translation the rough shift is good enough.
+    options : dict
+        Further arguments of `ants_fits.fit`.
+    """
+
+    def __init__(self, frames, window, kind, options):
+        self.spacing = frames.spacing
+        self.maps = {}
+        self.total = self.count = 0.0
+        middle = window[len(window) // 2]
+        fixed = frames.read(middle)
+        smoothed = shifts.smooth(fixed)
+        for t in window:
+            image = frames.read(t)
+            if t == middle:
+                map_ = Affine.identity()
+            elif kind == "translation":
+                shift = shifts.find(smoothed, shifts.smooth(image))
+                map_ = ants_fits.extended(np.eye(image.ndim), shift * self.spacing)
+            else:
+                map_ = ants_fits.fit(fixed, image, kind, self.spacing, **options).map
+            self.maps[t] = map_
+            moved, inside = self._brought_back(image, map_)
+            self.total, self.count = self.total + moved, self.count + inside
+
+    def _brought_back(self, image, map_):
+        """Return a frame in the place of the middle one, 0 outside, and where it has pixels."""
+        flat = image.ndim == 2
+        pixel = (1.0, *self.spacing) if flat else self.spacing
+        volume = image[None] if flat else image
+        moved = resampling.resample(volume, map_, pixel, fill=float("nan"))
+        moved = moved[0] if flat else moved
+        inside = np.isfinite(moved)
+        return np.where(inside, moved, 0.0).astype(np.float64), inside.astype(np.float64)
+
+    @property
+    def image(self):
+        """The mean of all frames, float32."""
+        return np.asarray(self.total / self.count, np.float32)
+
+    def without(self, t, image):
+        """Return the mean of the other frames; where there are none, of all."""
+        moved, inside = self._brought_back(image, self.maps[t])
+        count = self.count - inside
+        alone = count < 0.5
+        others = (self.total - moved) / np.where(alone, 1, count)
+        return np.asarray(np.where(alone, self.total / self.count, others), np.float32)
 
 
 def main(
@@ -81,7 +140,7 @@ def main(
 
     def mean_of(index):
         if index not in means:
-            means[index] = shifts.Mean.of(frames.read, frames.window(index, stacks))
+            means[index] = Mean(frames, frames.window(index, stacks), kind, options)
         return means[index]
 
     rows = []
@@ -93,7 +152,7 @@ def main(
             fit = ants_fits.fit(before, mean.image, kind, frames.spacing, **options)
             rows.append((1, index, fit))
         fit = ants_fits.Fit(Affine.identity(), float("nan"))
-        if len(mean.shifts) > 1:
+        if len(mean.maps) > 1:
             moving = frames.read(t)
             fixed = mean.without(t, moving)
             fit = ants_fits.fit(fixed, moving, kind, frames.spacing, **options)

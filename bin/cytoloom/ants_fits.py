@@ -109,7 +109,7 @@ def fit(
     """
     shift = shifts.find(shifts.smooth(fixed), shifts.smooth(moving))
     step = np.asarray(spacing, float)
-    start = _extended(np.eye(len(step)), shift * step)
+    start = extended(np.eye(len(step)), shift * step)
     began = _agreement(fixed, moving, start, step)
     if np.isnan(began):
         return Fit(Affine.identity(), began)
@@ -145,10 +145,10 @@ def _ants(
             (np.array(transform.apply_to_point(tuple(REACH * row))) - origin) / REACH
             for row in np.eye(len(step))
         ]
-    return _extended(np.stack(columns, 1), origin + start)
+    return extended(np.stack(columns, 1), origin + start)
 
 
-def _extended(matrix: NDArray[Any], offset: NDArray[Any]) -> Affine:
+def extended(matrix: NDArray[Any], offset: NDArray[Any]) -> Affine:
     """Return a 2-D or 3-D map as a 3-D one."""
     n = len(offset)
     whole, moved = np.eye(3), np.zeros(3)

@@ -1,4 +1,4 @@
-"""Rough shifts between two images by correlation, and the mean of frames brought together.
+"""Rough shifts between two images, by correlation and least squares.
 
 Two correlations propose a shift, by phase (sharp, but misled by noise and by the fixed
 pattern of a camera) and plain (broad); the one, or none, under which the images agree best
@@ -7,8 +7,7 @@ is taken. It starts a registration that is finer. Volumes are float arrays (z, y
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -121,68 +120,3 @@ def _fraction(fixed: Image, moving: Image) -> Vector:
         if np.abs(step).max() < 1e-3:
             break
     return rest if np.abs(rest).max() <= 3 else np.zeros(fixed.ndim)
-
-
-def brought_back(image: Image, shift: Vector) -> tuple[Any, Any]:
-    """Return an image moved back by its shift, zero outside, and where it has pixels (0 or 1)."""
-    from scipy import ndimage
-
-    if not np.any(shift):
-        return image.astype(np.float64), np.ones(image.shape)
-    moved = ndimage.shift(image, -shift, order=3, mode="nearest")
-    inside = np.ones((1,) * image.ndim)
-    for axis, (size, s) in enumerate(zip(image.shape, shift, strict=True)):
-        there = np.arange(size) + s
-        shape = [1] * image.ndim
-        shape[axis] = size
-        inside = inside * ((there >= 0) & (there <= size - 1)).reshape(shape)
-    inside = np.broadcast_to(inside, image.shape)
-    return moved * inside, inside
-
-
-@dataclass
-class Mean:
-    """The mean of images brought together, of which one can be left out.
-
-    Attributes
-    ----------
-    total, count
-        Sum of the images, and number of images at each pixel, at least one.
-    shifts
-        By image [px].
-    """
-
-    total: Any
-    count: Any
-    shifts: dict[int, Vector]
-
-    @classmethod
-    def of(cls, read: Callable[[int], Image], names: Sequence[int]) -> Mean:
-        """Bring images roughly to the middle one; ``read`` gives an image by its name."""
-        middle = names[len(names) // 2]
-        fixed = smooth(read(middle))
-        mean = cls(0.0, 0.0, {})
-        for name in names:
-            image = read(name)
-            still = np.zeros(image.ndim)
-            shift = still if name == middle else find(fixed, smooth(image))
-            moved, inside = brought_back(image, shift)
-            mean.total, mean.count = mean.total + moved, mean.count + inside
-            mean.shifts[name] = shift
-        return mean
-
-    @property
-    def image(self) -> Image:
-        """The mean of all images."""
-        return np.asarray(self.total / self.count, np.float32)
-
-    def without(self, name: int, image: Image) -> Image:
-        """Return the mean of the other images; where there are none, of all.
-
-        An image in its own reference would be drawn to where it was put, by its own noise.
-        """
-        moved, inside = brought_back(image, self.shifts[name])
-        count = self.count - inside
-        alone = count < 0.5
-        others = (self.total - moved) / np.where(alone, 1, count)
-        return np.asarray(np.where(alone, self.total / self.count, others), np.float32)
