@@ -29,10 +29,11 @@ from cytoloom.report.inputs import read_run
 
 FRAMES = 20  # of a movie, evenly spread, are compared for stability
 SHOWN = 60  # points that have a picture
+COLUMNS = 8  # scores that the page shows; the table has all
 THUMBNAIL = 360  # px
 STABILITY = "stability"
-LOWER_IS_BETTER = ("error", "switch", "false", "missed", "AOGM")
-PREFERRED = ("TRA", "SEG", "f1", "F1")
+LOWER_IS_BETTER = ("error", "switch", "false", "AOGM", "fp", "fn", "ML")  # parts of names
+PREFERRED = ("TRA", "F1@0.5", "SEG")
 
 
 @dataclass
@@ -191,7 +192,7 @@ def score_truth(points: Sequence[Point]) -> list[str]:
 
 
 def metric_name(row: dict[str, Any]) -> str:
-    """Return the name of a metric; one at a threshold of the IoU as ``f1@0.5``."""
+    """Return the name of a metric; one at a threshold of the IoU as ``F1@0.5``."""
     threshold = row.get("threshold")
     return row["metric"] if threshold is None else f"{row['metric']}@{threshold:g}"
 
@@ -204,13 +205,20 @@ def rank(points: list[Point], wanted: str | None, metrics: Sequence[str]) -> str
             "sweep: nothing to rank by: no evaluation step, and no label images or links that "
             "differ; sweep arguments of a segmentation or tracking step"
         )
-    by = wanted or next((n for p in PREFERRED for n in metrics if n.startswith(p)), known[0])
+    by = wanted or next((name for name in PREFERRED if name in metrics), known[0])
     by = next((name for name in known if name.lower() == by.lower()), by)
     if by not in known:
         shown = ", ".join(known[:20])
         raise BadData(f"sweep: rank_by: no metric {by!r} (there are {shown})")
-    sign = 1 if any(word in by for word in LOWER_IS_BETTER) else -1
-    points.sort(key=lambda point: (sign * point.scores.get(by, -sign * np.inf), point.index))
+    lower = any(word in by for word in LOWER_IS_BETTER)
+
+    def key(point: Point) -> tuple[float, tuple[int, ...]]:
+        if by not in point.scores:
+            return np.inf, point.index
+        value = point.scores[by]
+        return abs(value) if lower else -value, point.index
+
+    points.sort(key=key)
     return by
 
 
@@ -262,11 +270,13 @@ def shown(value: float | None) -> str:
     return "none" if value is None else f"{value:.3f}"
 
 
-def table_of(points: Sequence[Point], by: str, metrics: Sequence[str]) -> list[list[str]]:
-    """Return the ranking as rows of text, the head first."""
+def table_of(
+    points: Sequence[Point], by: str, metrics: Sequence[str], most: int | None = None
+) -> list[list[str]]:
+    """Return the ranking as rows of text, the head first; of at most so many scores."""
     names = [f"{tag}.{name}" for tag, args in points[0].arguments.items() for name in args]
     others = [name for name in (*metrics, STABILITY) if name != by]
-    used = [by, *(n for n in others if any(n in point.scores for point in points))]
+    used = [by, *(n for n in others if any(n in point.scores for point in points))][:most]
     rows = [["rank", *names, "objects", *used]]
     for number, point in enumerate(points, 1):
         values = [str(value) for args in point.arguments.values() for value in args.values()]
@@ -399,7 +409,8 @@ def main(
     with writing(out_provenance) as path:
         join_records(sorted(inputs.glob("*.provenance.json")), path)
     with writing(out_report) as path:
-        path.write_text(build(about, rows, figures, by), encoding="utf-8")
+        few = table_of(points, by, metrics, COLUMNS)
+        path.write_text(build(about, few, figures, by), encoding="utf-8")
 
 
 if __name__ == "__main__":
