@@ -53,6 +53,7 @@ CHANNELS = {
     "triple": "triples: a list of lists of three",
     "many": "groups: a list of lists of two or more",
     "image_label": "pairs [image channel, label channel]",
+    "images_labels": "lists of channels under the keys `images` and `labels`",
 }
 FAN_OUT = {
     "patch": "one task for each patch and frame batch",
@@ -140,7 +141,11 @@ def example(row: Row, arguments: Iterable[Argument]) -> str:
     if row.channels == "image_label":
         pairs = "image_label_pair: [[TCell, TCell], [Cancer, Cancer]]"
         return fenced(f"{row.stage}:\n  {pairs}\n", "yaml")
-    lines = [f"- name: {row.name}", f"  channels: {GROUPS[row.channels]}"]
+    lines = [f"- name: {row.name}"]
+    if row.channels == "images_labels":
+        lines += ["  images: [Cancer]", "  labels: [Cancer]"]
+    else:
+        lines.append(f"  channels: {GROUPS[row.channels]}")
     if row.output_channel_name == "required":
         count = 2 if row.channels == "one" else 1
         names = [f"New{n}" for n in range(1, count + 1)] if count > 1 else ["New"]
