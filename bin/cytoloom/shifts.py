@@ -35,7 +35,7 @@ def correlation(one: NDArray[Any], two: NDArray[Any]) -> float:
     return float((a * b).sum(dtype=float)) / norm if norm > 0 else float("nan")
 
 
-def overlap(shape: Sequence[int], shift: Sequence[int]) -> tuple[Any, Any]:
+def overlap(shape: Sequence[int], shift: NDArray[Any]) -> tuple[Any, Any]:
     """Return the slices of two images that show the same where the second is shifted."""
     one = tuple(slice(max(0, -s), n - max(0, s)) for n, s in zip(shape, shift, strict=True))
     two = tuple(slice(max(0, s), n - max(0, -s)) for n, s in zip(shape, shift, strict=True))

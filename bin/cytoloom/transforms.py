@@ -50,7 +50,7 @@ class Affine:
     @classmethod
     def translation(cls, offset: Sequence[float] | Vector) -> Affine:
         """Return a shift by (z, y, x) in micrometre."""
-        return cls(np.eye(3), np.asarray(offset, float))
+        return cls(np.eye(3), np.array(offset, np.float64))
 
     def __call__(self, points: Vector) -> Vector:
         """Map points, shape (…, 3)."""
@@ -62,7 +62,7 @@ class Affine:
 
     def inverse(self) -> Affine:
         """Return the map back."""
-        back = np.linalg.inv(self.matrix)
+        back = np.array(np.linalg.inv(self.matrix), np.float64)
         return Affine(back, -back @ self.offset)
 
     @property
@@ -72,12 +72,12 @@ class Affine:
         return bool(close and np.abs(self.offset).max() < 1e-9)
 
 
-def centre(shape: Sequence[int], pixel_size: Sequence[float]) -> Vector:
+def centre(shape: Sequence[int], pixel_size: Sequence[float] | Vector) -> Vector:
     """Return the centre of a volume (z, y, x) in micrometre."""
     return (np.asarray(shape, float) - 1) / 2 * np.asarray(pixel_size, float)
 
 
-def valid_share(map_: Affine, shape: Sequence[int], pixel_size: Sequence[float]) -> float:
+def valid_share(map_: Affine, shape: Sequence[int], pixel_size: Sequence[float] | Vector) -> float:
     """Return the share of the registered volume whose points lie inside the frame.
 
     Counted on a grid of at most 64 points along each axis.
