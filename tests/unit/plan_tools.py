@@ -39,6 +39,9 @@ _ARGUMENTS = {
     "segment_stardist": "model_name: str = '2D_versatile_fluo', "
     "prob_thresh: Annotated[float | None, at_least(0, 1)] = None, "
     "nms_thresh: Annotated[float, at_least(0, 1)] = 0.3",
+    "segment_cellpose": "model_type: str = 'cellpose3_nuclei', "
+    "diameter: Annotated[float | None, at_least(0)] = None, cellprob_thresh: float = 0.0, "
+    "batch_size: Annotated[int, at_least(1)] = 8",
     "segment_threshold": "method: Choice = Choice.otsu, sigma: Annotated[float, at_least(0)] = 1.0,"
     " threshold: float | None = None, min_size: Annotated[int, at_least(0)] = 0",
     "segment_refine": "size_min: int | None = None, clear_border: bool = False",
