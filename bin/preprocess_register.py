@@ -59,7 +59,7 @@ class Mean:
         self.spacing = frames.spacing
         self.maps = {}
         self.total = self.count = 0.0
-        middle = window[len(window) // 2]
+        middle = _with_structure(frames, window)
         fixed = frames.read(middle)
         smoothed = shifts.smooth(fixed)
         for t in window:
@@ -97,6 +97,15 @@ class Mean:
         alone = count < 0.5
         others = (self.total - moved) / np.where(alone, 1, count)
         return np.asarray(np.where(alone, self.total / self.count, others), np.float32)
+
+
+def _with_structure(frames, window):
+    """Return the frame of a window that is nearest to its middle and not constant."""
+    middle = window[len(window) // 2]
+    for t in sorted(window, key=lambda t: (abs(t - middle), t)):
+        if np.ptp(frames.read(t)) > 0:
+            return t
+    return middle
 
 
 def main(
@@ -148,8 +157,10 @@ def main(
         index = t // stacks
         mean = mean_of(index)
         if t == index * stacks and index > 0:
-            before = mean_of(index - 1).image
-            fit = ants_fits.fit(before, mean.image, kind, frames.spacing, **options)
+            before = index - 1  # over windows that show nothing
+            while before > 0 and np.ptp(mean_of(before).image) == 0:
+                before -= 1
+            fit = ants_fits.fit(mean_of(before).image, mean.image, kind, frames.spacing, **options)
             rows.append((1, index, fit))
         fit = ants_fits.Fit(Affine.identity(), float("nan"))
         if len(mean.maps) > 1:
