@@ -192,6 +192,8 @@ def segment_stack(model, network, pixels, origin, frame, *, prob_thresh, nms_thr
 def resample(image, scale, origin, frame, stride):
     """Return a piece of a frame magnified as ``scipy.ndimage.zoom`` (order 1) does the frame.
 
+    Its last row or column is 0 where zoom's is: where the place rounds to beyond the frame.
+
     Parameters
     ----------
     image : ndarray
@@ -213,10 +215,11 @@ def resample(image, scale, origin, frame, stride):
         at = np.arange(count) * ((size - 1) / (count - 1) if count > 1 else 1.0)
         low = -(-int(np.searchsorted(at, first)) // step) * step
         high = count if first + n == size else int(np.searchsorted(at, first + n - 1, "right"))
-        axes.append(np.minimum(at[low : max(high, low + 1)], size - 1) - first)
+        sampled = at[low : max(high, low + 1)]
+        axes.append(np.where(sampled > size - 1, -1, sampled - first))  # rounded out of it: 0
         start.append(low)
     grid = np.meshgrid(*axes, indexing="ij")
-    return ndimage.map_coordinates(image, grid, order=1, mode="nearest"), np.array(start)
+    return ndimage.map_coordinates(image, grid, order=1, mode="constant"), np.array(start)
 
 
 def draw_polygons(objects, origin, shape, scale=1.0):

@@ -5,7 +5,9 @@ A module for tests, and a script for the Python of another tool family:
 """
 
 import importlib
+import inspect
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -43,7 +45,8 @@ def write_image(folder, image, rows=1, columns=1, chunk=64):
 def segment(executable, image, folder, rows=1, columns=1, *, halo=64, **options):
     """Segment an image (t, z, y, x) by an executable; return the labels of the same shape.
 
-    In patches each task sees only the parts that a plan would give it: its own and those
+    What the method knows of the objects is in ``p.s.a.detections.0000.parquet`` of the folder. In
+    patches each task sees only the parts that a plan would give it: its own and those
     around it.
     """
     from cytoloom import images
@@ -54,8 +57,11 @@ def segment(executable, image, folder, rows=1, columns=1, *, halo=64, **options)
     number = importlib.import_module("segment_number").main
     pattern, statistics = write_image(folder, image, rows, columns)
     regions = [part.region for part in images.open_layer(pattern).parts]
+    known = folder / "p.s.a.detections.0000.parquet"
+    more = "out_detections" in inspect.signature(main).parameters
     if len(regions) == 1:
-        main(pattern, statistics, folder / "p.s.a.label.0000.zarr", halo=halo, **options)
+        whole = {"out_detections": known} if more else {}
+        main(pattern, statistics, folder / "p.s.a.label.0000.zarr", halo=halo, **whole, **options)
         return images.open_layer(str(folder / "p.s.a.label.*.zarr")).read()
     for index, region in enumerate(regions):
         around = _staged(folder, regions, region, "p.i.a.image", "zarr")
@@ -68,7 +74,7 @@ def segment(executable, image, folder, rows=1, columns=1, *, halo=64, **options)
             halo=halo,
             **options,
         )
-    number(str(folder / "p.s.a.objects.*.parquet"), folder / "p.s.a.numbers.0000.parquet")
+    number(str(folder / "p.s.a.objects.*.parquet"), folder / "p.s.a.numbers.0000.parquet", known)
     for index, region in enumerate(regions):
         around = _staged(folder, regions, region, "p.s.a.objects", "parquet")
         importlib.import_module("segment_stitch").main(
@@ -100,4 +106,6 @@ if __name__ == "__main__":
         labels = segment(
             executable, np.load(source), scratch, int(rows), int(columns), **json.loads(options)
         )
+        for table in Path(scratch).glob("p.s.a.detections.*.parquet"):
+            shutil.copy(table, Path(target).with_suffix(".parquet"))
     np.save(target, labels)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import phases
 import pytest
 import segment_stardist
@@ -17,12 +18,15 @@ from scipy import ndimage
 from scoring import Score, score
 from skimage import io
 
-from cytoloom import models
+from cytoloom import models, tables
 from cytoloom.errors import BadData, InputMissing
+from cytoloom.seams import number_in_raster_order
 
 DENSE = "20b20ab049372d18"  # 603 x 1272, 289 nuclei
 PROJECT = Path(__file__).resolve().parents[2]
-HELD_OUT = PROJECT / "assets" / "models" / "stardist_nuclei" / "held_out.txt"
+SHIPPED = PROJECT / "assets" / "models" / "stardist_nuclei"
+TINY = PROJECT / "tests" / "data" / "stardist_tiny3d"
+HELD_OUT = SHIPPED / "held_out.txt"
 
 
 def read(shared, name):
@@ -33,22 +37,95 @@ def read(shared, name):
 
 
 @pytest.fixture
-def segment(family_python, tmp_path):
-    """Segment frames (t, z, y, x) in the family's environment."""
+def run(family_python, tmp_path):
+    """Run a script of the tests in the family's environment."""
     python = family_python("stardist")
 
-    def run(image, rows=1, columns=1, **options):
-        source, target = tmp_path / "image.npy", tmp_path / "labels.npy"
-        np.save(source, image)
-        words = ["segment_stardist", source, target, rows, columns, json.dumps(options)]
+    def run(script, *words):
         done = subprocess.run(
-            [python, PROJECT / "tests" / "phases.py", *map(str, words)],
+            [python, PROJECT / "tests" / script, *map(str, words)],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        return np.load(target)
 
     return run
+
+
+@pytest.fixture
+def segment(run, tmp_path):
+    """Segment frames (t, z, y, x) in the family's environment."""
+
+    def segment(image, rows=1, columns=1, **options):
+        source, target = tmp_path / "image.npy", tmp_path / "labels.npy"
+        np.save(source, image)
+        run("phases.py", "segment_stardist", source, target, rows, columns, json.dumps(options))
+        return np.load(target)
+
+    return segment
+
+
+@pytest.fixture
+def engine(run, tmp_path):
+    """Predict with StarDist itself; return labels in raster order, and what it says of them."""
+
+    def predict(image, model, **options):
+        source, target = tmp_path / "frame.npy", tmp_path / "engine.npz"
+        np.save(source, image)
+        run("stardist_engine.py", "predict", model, source, target, json.dumps(options))
+        found = dict(np.load(target))
+        labels = number_in_raster_order(found.pop("labels"))
+        return labels, found
+
+    return predict
+
+
+def detections(tmp_path):
+    return tables.read_table(tmp_path / "labels.parquet", "detections")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [1.0, 1.3])
+def test_labels_are_the_engines_own(shared, segment, engine, scale):
+    image = read(shared, DENSE)[0][:480, :600]
+    expected, _ = engine(image, SHIPPED, **({} if scale == 1 else {"scale": scale}))
+    np.testing.assert_array_equal(segment(image[None, None], scale=scale)[0, 0], expected)
+    assert expected.max() > 50
+
+
+@pytest.mark.slow
+def test_stacks_are_the_engines_own_in_any_cut(shared, segment, engine, tmp_path):
+    path = shared / "segmentation" / "stardist" / "img3d.tif"
+    if not path.is_file():
+        pytest.skip(f"no stack at {path}")
+    image = io.imread(path)[:16]
+    image = np.concatenate([image, image[:, ::-1], image[:, :10]], axis=1)
+    expected, objects = engine(image, TINY)
+    np.testing.assert_array_equal(segment(image[None], model_name=str(TINY))[0], expected)
+    whole = detections(tmp_path)
+    assert set(np.float32(whole["probability"])) <= set(objects["prob"])
+    np.testing.assert_array_equal(segment(image[None], 2, 1, model_name=str(TINY))[0], expected)
+    pd.testing.assert_frame_equal(detections(tmp_path), whole)
+    assert expected.max() > 5
+
+
+@pytest.mark.slow
+def test_probability_and_class_are_the_engines_own_in_any_cut(
+    shared, run, segment, engine, tmp_path
+):
+    run("stardist_engine.py", "classes", SHIPPED, tmp_path / "two")
+    image = read(shared, DENSE)[0][:300, :400]
+    expected, objects = engine(image, tmp_path / "two")
+    known = dict(zip(objects["prob"].tolist(), objects["class_id"].tolist(), strict=True))
+    np.testing.assert_array_equal(
+        segment(image[None, None], model_name=str(tmp_path / "two"))[0, 0], expected
+    )
+    found = detections(tmp_path)
+    assert found["label"].tolist() == list(range(1, int(expected.max()) + 1))
+    assert [known[p] for p in np.float32(found["probability"]).tolist()] == list(found["class_id"])
+    labels = segment(image[None, None], 2, 2, model_name=str(tmp_path / "two"))
+    np.testing.assert_array_equal(labels[0, 0], expected)
+    pd.testing.assert_frame_equal(detections(tmp_path), found, rtol=1e-5)  # rounding of float32
+    assert found["class_id"].nunique() > 1
 
 
 @pytest.mark.slow
@@ -91,6 +168,27 @@ def test_empty_and_single_frames(segment):
     assert not labels.any()
 
 
+@pytest.mark.slow
+def test_a_gpu_that_is_not_there_is_refused(family_python, tmp_path):
+    pattern, histograms = phases.write_image(tmp_path, np.zeros((1, 1, 32, 32), np.uint8))
+    words = ["--image", pattern, "--statistics", histograms, "--out-label", tmp_path / "l.zarr"]
+    done = subprocess.run(
+        [family_python("stardist"), PROJECT / "bin" / "segment_stardist.py", *map(str, words),
+         "--gpu"],
+        capture_output=True, text=True, check=False, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert done.returncode == 65
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "finds no GPU" in done.stderr
+
+
+def test_a_residual_network_has_a_geometry_too():
+    config = {"grid": [1, 2, 2], "backbone": "resnet", "resnet_kernel_size": [3, 3, 3]}
+    network = segment_stardist.geometry(config)
+    assert network.stride == (1, 2, 2)
+    assert network.reach == (18, 32, 32)
+
+
 def test_geometry_of_the_shipped_model():
     folder = models.find_model("stardist_nuclei", "stardist")
     config = json.loads((folder / "config.json").read_text())
@@ -99,8 +197,8 @@ def test_geometry_of_the_shipped_model():
 
 def test_resampling_is_the_zoom_of_the_whole_frame():
     rng = np.random.default_rng(0)
-    image = rng.random((160, 144)).astype(np.float32)
-    for scale in (0.6, 1.5, 2.3):
+    image = rng.random((480, 144)).astype(np.float32)
+    for scale in (0.6, 1.3, 1.5, 2.3):
         whole = ndimage.zoom(image, scale, order=1)
         same, start = segment_stardist.resample(image, scale, (0, 0), image.shape, (16, 16))
         np.testing.assert_array_equal(same, whole)

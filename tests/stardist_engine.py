@@ -1,0 +1,54 @@
+"""StarDist itself, for tests: a script for the Python of its tool family.
+
+``python stardist_engine.py predict MODEL IMAGE.npy OUT.npz JSON`` writes what
+``predict_instances`` gives for an image that csbdeep normalised;
+``python stardist_engine.py classes MODEL NEW_FOLDER`` makes a model with two classes of a
+model without, with weights of the new head that are fixed, not trained.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+
+def load(folder):
+    from stardist.models import StarDist2D, StarDist3D
+
+    config = json.loads((folder / "config.json").read_text())
+    kind = StarDist3D if config["n_dim"] == 3 else StarDist2D
+    return kind(None, name=folder.name, basedir=str(folder.parent))
+
+
+def predict(folder, source, target, options):
+    from csbdeep.utils import normalize
+
+    labels, objects = load(Path(folder)).predict_instances(
+        normalize(np.load(source), 1, 99.8), show_tile_progress=False, **json.loads(options)
+    )
+    np.savez(target, labels=labels, **{k: objects[k] for k in ("prob", "class_id") if k in objects})
+
+
+def classes(folder, target):
+    from stardist.models import Config2D, StarDist2D
+
+    folder, target = Path(folder), Path(target)
+    model = load(folder)
+    config = {**json.loads((folder / "config.json").read_text()), "n_classes": 2}
+    names = ("n_rays", "grid", "n_classes", "unet_n_depth", "unet_n_filter_base")
+    config = Config2D(**{name: config[name] for name in names})
+    new = StarDist2D(config, name=target.name, basedir=str(target.parent))
+    rng = np.random.default_rng(0)
+    trained = (layer.get_weights() for layer in model.keras_model.layers if layer.get_weights())
+    for layer in new.keras_model.layers:
+        if "class" in layer.name:
+            layer.set_weights([rng.normal(0, 0.3, w.shape) for w in layer.get_weights()])
+        elif layer.get_weights():
+            layer.set_weights(next(trained))
+    new.keras_model.save_weights(str(target / "weights_best.h5"))
+    (target / "thresholds.json").write_bytes((folder / "thresholds.json").read_bytes())
+
+
+if __name__ == "__main__":
+    {"predict": predict, "classes": classes}[sys.argv[1]](*sys.argv[2:])
