@@ -268,6 +268,10 @@ class _GroupJobs:
             size = self.builder.value(self.step, phase.batch) or frames
             batches = list(cut(grid.shape, (size, z, y, x)))
             return batches if phase.turn is None else batches[phase.turn == "odd" :: 2]
+        asked = self.builder.batch_size(self.step.tag, phase.name)
+        stores = any(EXTENSIONS.get(kind) == "zarr" for kind in phase.makes.values())
+        if phase.fan_out == "frames" and phase.name != self.step.row.phase and asked and not stores:
+            return list(cut(grid.shape, (asked, *grid.shape[1:])))  # tables need no whole shards
         if phase.fan_out == "patch":
             return grid.tiles(self._batch(phase))
         if phase.fan_out == "frames":

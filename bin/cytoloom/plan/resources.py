@@ -275,7 +275,7 @@ class _Reader:
             for group in step.groups
             for layers in group.inputs.values()
             for layer in layers
-            if layer.tag != INGEST and layer.tag in tags
+            if layer.tag not in (INGEST, step.slug) and layer.tag in tags
         }
 
 
