@@ -92,7 +92,7 @@ def test_any_cut_gives_what_ultrack_gives_by_itself(phases):
     assert (solver["solver"] == "cbc").all()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_other_inputs_and_movies_without_cells(phases):
     truth = dividing.simulate(SMALL)
     merged = np.stack([ndimage.label(frame > 0)[0] for frame in truth.labels])
@@ -152,7 +152,7 @@ def test_tracks_and_divisions_from_the_true_outlines(phases, tmp_path, window):
     assert scores["division_f1"] >= 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_numbers_and_outlines_of_cells(phases):
     truth = dividing.simulate(dividing.Culture(frames=4, shape=(128, 128), cells=5, divisions=0))
     folder = phases({"a": truth.labels}, {"out": {"labels": ["a"]}})["out"]
