@@ -48,6 +48,10 @@ _ARGUMENTS = {
     "track_laptrack": "linking_max_distance: Annotated[float, at_least(0)] = 15.0, "
     "max_frame_gap: Annotated[int, at_least(1)] = 5, "
     "gap_closing_max_distance: Annotated[float, at_least(0)] = 15.0",
+    "preprocess_register": "stacks: int = 12, parallel: bool = True, batch_size: int = 0",
+    "track_trackmate": "linking_max_distance: Annotated[float, at_least(0)] = 15.0, "
+    "max_frame_gap: Annotated[int, at_least(1)] = 5, "
+    "gap_closing_max_distance: Annotated[float, at_least(0)] = 15.0",
     "track_trackpy": "linking_max_distance: Annotated[float, at_least(0)] = 15.0",
     "analyse_contact": "base_image: bool = False, distance: Annotated[float, at_least(0)] = 0.0",
     "analyse_contact_merge": "max_gap: Annotated[int, at_least(0)] = 0",
