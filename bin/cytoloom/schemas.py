@@ -105,7 +105,7 @@ window          int32   -        window of the time-lapse, from 0
 first_frame     int32   frame    first frame that the window decides
 last_frame      int32   frame    last frame that it decides
 solver          text    -        what solved the integer program
-status          text    -        optimal (within the gap that was asked for) or feasible (time was up)
+status          text    -        optimal (within the gap asked for) or feasible (time was up)
 objective       float   -        value of the solution, the higher the better
 bound           float   -        no solution has a higher value
 gap             float   -        (bound - objective) / objective
