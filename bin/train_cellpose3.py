@@ -9,6 +9,7 @@ by. The loss is Cellpose's. Weights are averaged over the last steps.
 import logging
 import os
 import time
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -167,7 +168,9 @@ def evaluate(path, pairs, device):
         )[0]
 
     found = {id(pair.image): pair for pair in pairs}
-    return matches.evaluate(pairs, lambda image: segment(found[id(image)]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return matches.evaluate(pairs, lambda image: segment(found[id(image)]))
 
 
 def main(
