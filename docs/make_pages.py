@@ -77,6 +77,9 @@ KINDS = {
     "survival": "Survival curves: one row for each group and time of a death.",
     "killing_summary": "One row for each position.",
     "death_thresholds": "How the result depends on the threshold: one row for each threshold.",
+    "detections": "Probability and class of each object that a network found.",
+    "transforms": "How each frame was moved: one row for each frame.",
+    "solver": "What the integer program came to: one row for each window.",
     "evaluation": "Scores against ground truth: one row for each metric, threshold and frame.",
 }
 

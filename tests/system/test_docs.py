@@ -136,7 +136,10 @@ def check_options(command, words, line):
         "setup": {"--lock", "--upgrade"},
         "test": {"--fast", "--full"},
         "docs": {"--check"},
+        "models": {"--name", "--family", "--licence"},
     }
+    if command == "models" and words[0] == "train":
+        return  # the options are those of bin/train_<engine>.py
     if command == "stage":
         assert (PROJECT / "bin" / f"{words[0]}.py").exists() or words[0] == "NAME", line
         return
@@ -174,6 +177,7 @@ def test_steps_of_the_stage_pages_are_valid(tmp_path):
     """The example of each step fits behind steps that make what it reads."""
     before = (
         "channels: {TCell: a.tif, Cancer: b.tif, Dead: c.tif}\noutput_dir: r\npipeline:\n"
+        "  preprocessing: [{name: Register, channels: [TCell, Cancer], tag: Still}]\n"
         "  segmentation: [{name: Threshold, channels: [TCell, Cancer, Dead], tag: Before}]\n"
         "  label_to_sparse:\n"
         "    image_label_pair: [[TCell, TCell], [Cancer, Cancer], [Dead, Cancer]]\n"
