@@ -197,7 +197,7 @@ def choose_thresholds(model, pairs):
             ]
             f1 = np.mean(
                 [
-                    matches.pooled(zip([p.labels for p in pairs], found, strict=True), iou).f1
+                    matches.pooled(zip([p.labels for p in pairs], found, strict=True), iou).f1 or 0
                     for iou in (0.5, 0.7)
                 ]
             )

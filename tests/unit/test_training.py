@@ -231,11 +231,7 @@ def test_scores_of_known_overlaps():
     true, found_labels = labelled(), labelled()
     found_labels[8:24, 16:24] = 0  # half of the first
     found_labels[0:4, 0:4] = 9
-    assert matches.match(true, true) == matches.Matches(2, 0, 0)
-    counts = matches.match(true, found_labels)
-    assert counts == matches.Matches(1, 2, 1)
-    assert counts.f1 == pytest.approx(2 / 5)
-    assert counts.precision == pytest.approx(1 / 4)
+    assert matches.pooled([(true, true), (true, found_labels)]).f1 == pytest.approx(8 / 9)
     np.testing.assert_allclose(matches.seg(true, found_labels), [0, 1])
     found_labels[8:24, 16:18] = 1
     np.testing.assert_allclose(matches.seg(true, found_labels), [160 / 256, 1])
@@ -243,9 +239,8 @@ def test_scores_of_known_overlaps():
 
 def test_scores_where_there_is_nothing():
     empty = np.zeros((8, 8), int)
-    assert matches.match(empty, empty).f1 == 1
-    assert matches.match(empty, empty + 1) == matches.Matches(0, 1, 0)
-    assert matches.match(empty + 1, empty) == matches.Matches(0, 0, 1)
+    assert matches.pooled([(empty, empty)]).f1 is None
+    assert matches.pooled([(empty, empty + 1)]).f1 == 0
     assert matches.seg(empty + 1, empty).tolist() == [0]
     assert matches.evaluate([], lambda image: image)["images"] == 0
 
