@@ -16,7 +16,16 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from cytoloom import cli, devices, matches, model_card, models, training, training_data
+from cytoloom import (
+    cli,
+    devices,
+    matches,
+    model_card,
+    models,
+    training,
+    training_data,
+    training_options,
+)
 from cytoloom.errors import BadData
 
 log = logging.getLogger("cytoloom")
@@ -174,39 +183,26 @@ def evaluate(path, pairs, device):
 
 
 def main(
-    images: Annotated[str, typer.Option(help="folder or quoted glob of images (TIFF, PNG, npy)")],
-    labels: Annotated[str, typer.Option(help="folder or quoted glob of labels, named alike")],
+    images: training_options.Images,
+    labels: training_options.Labels,
     out: Annotated[Path, typer.Option(help="folder of the model to write")],
-    base: Annotated[
-        str | None,
-        typer.Option(help="model to go on with (name or folder); default: from random weights"),
-    ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="number of steps")] = 2000,
-    batch_size: Annotated[int, typer.Option("--batch", min=1, help="patches in a step")] = 8,
+    base: training_options.Base = None,
+    steps: training_options.Steps = 2000,
+    batch_size: training_options.BatchSize = 8,
     patch: Annotated[
         int, typer.Option(min=32, help="edge of a patch, a multiple of 16 [px]")
     ] = 160,
-    learning_rate: Annotated[
-        float, typer.Option(min=1e-7, max=0.1, help="highest rate; it falls to nothing at the end")
-    ] = 1e-3,
-    held_out: Annotated[
-        str, typer.Option(help="share of the images to hold out, or a file of their names")
-    ] = "0.15",
-    simulated: Annotated[
-        int, typer.Option(min=0, help="simulated frames of nuclei to mix in (0: none)")
-    ] = 0,
-    simulated_share: Annotated[
-        float, typer.Option(min=0, max=1, help="share of patches that are of simulated frames")
-    ] = 0.3,
+    learning_rate: training_options.LearningRate = 1e-3,
+    held_out: training_options.HeldOut = "0.15",
+    simulated: training_options.Simulated = 0,
+    simulated_share: training_options.SimulatedShare = 0.3,
     diameter: Annotated[
         float, typer.Option(min=5, help="mean diameter of a new network [px]")
     ] = 17.0,
-    licence: Annotated[str, typer.Option(help="licence of the data, for the card")] = "not given",
-    source: Annotated[str, typer.Option(help="where the data are from, for the card")] = "",
-    seed: Annotated[int, typer.Option(min=0, help="another seed, other patches")] = 0,
-    checkpoint_minutes: Annotated[
-        float, typer.Option(min=0.05, help="minutes between checkpoints")
-    ] = 4.0,
+    licence: training_options.Licence = "not given",
+    source: training_options.Source = "",
+    seed: training_options.Seed = 0,
+    checkpoint_minutes: training_options.CheckpointMinutes = 4.0,
     gpu: devices.Gpu = False,
     cores: cli.Cores = 1,
 ) -> None:
