@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
+import slurm_daemons
 from hypothesis import HealthCheck, settings
 
 from cytoloom.environments import environment_path
@@ -76,3 +77,27 @@ def family_python():
         return python
 
     return find
+
+
+@pytest.fixture(scope="session")
+def slurm_running():
+    """Real slurmctld, slurmd and munged; ended at the end, if they were started here."""
+    try:
+        with slurm_daemons.using() as slurm:
+            yield slurm
+    except slurm_daemons.CannotBeHad as error:
+        pytest.skip(f"no SLURM: {error}")
+
+
+@pytest.fixture
+def slurm(slurm_running):
+    """A real SLURM: nodes cpu1 and gpu1 (a pretended GPU), 16 pretended processors each."""
+    with slurm_daemons.together():
+        yield slurm_running
+
+
+@pytest.fixture
+def slurm_alone(slurm_running):
+    """The same, for a test that sets a node down or restarts a daemon."""
+    with slurm_daemons.alone():
+        yield slurm_running
