@@ -60,11 +60,14 @@ class Found:
         That there is an object.
     class_id : ndarray, shape (n,), integers, or None
         Class of the object.
+    in_order : bool
+        The labels are 1...n in the raster order of the objects' first pixels.
     """
 
     labels: NDArray[np.integer[Any]]
     probability: NDArray[np.floating[Any]] | None = None
     class_id: NDArray[np.integer[Any]] | None = None
+    in_order: bool = False
 
     def of(self, label: int) -> dict[str, Any]:
         """Return probability and class of a label."""
@@ -143,6 +146,9 @@ def segment_part(
         own = box.frame(frame).within(read.frame(frame))[1:]
         if out_objects is None:
             inside = found.labels[own]
+            if found.in_order and inside.shape == found.labels.shape and out_detections is None:
+                labels[frame - box.t[0]] = inside
+                continue
             numbered = labels[frame - box.t[0]] = number_in_raster_order(inside)
             for number, label in enumerate(_former(numbered, inside), start=1):
                 rows.append({"frame": frame, "label": number, **found.of(label)})

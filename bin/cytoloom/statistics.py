@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from cytoloom.errors import BadData
 from cytoloom.files import find, writing
 from cytoloom.regions import Region
+
+if TYPE_CHECKING:
+    from cytoloom.images import Layer
 
 _BITS_DROPPED = 12  # of float32's 24 significant bits
 
@@ -171,3 +174,23 @@ def read(pattern: Path | str) -> Statistics:
     return Statistics(
         table["frame"].to_numpy(), table["value"].to_numpy(), table["count_sum"].to_numpy()
     )
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Least and greatest intensity of each frame, for images of more than 16 bits."""
+
+    known: Statistics | None
+
+    @classmethod
+    def for_layer(cls, pattern: Path | str, layer: Layer) -> Ranges:
+        """Read the histograms of a layer, where its type alone does not say enough."""
+        small = layer.dtype.kind == "u" and layer.dtype.itemsize <= 2
+        return cls(None if small else read(pattern))
+
+    def of(self, frame: int) -> tuple[float, float]:
+        """Return the range of a frame; 0, 0 where it is not needed or there is no number."""
+        if self.known is None:
+            return 0.0, 0.0
+        values = self.known.value[self.known.frame == frame]
+        return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)

@@ -6,6 +6,7 @@ include { SEGMENT as STARDIST } from './segment'
 include { SEGMENT as CELLPOSE } from './segment'
 include { SEGMENT as CELLPOSE_DIAMETER } from './segment'
 include { SEGMENT as THRESHOLD } from './segment'
+include { SEGMENT as LOGSTD; SEGMENT as LOGSTD_THRESHOLD } from './segment'
 include { SEGMENT as MODEL } from './segment'
 include { SEGMENT as IMAGE_TO_LABEL } from './segment'
 include { SEGMENT as REFINE } from './segment'
@@ -23,6 +24,8 @@ workflow SEGMENTATION {
     if (tasks.CELLPOSE) CELLPOSE(tasks.remove('CELLPOSE'))
     if (tasks.CELLPOSE_DIAMETER) CELLPOSE_DIAMETER(tasks.remove('CELLPOSE_DIAMETER'))
     if (tasks.THRESHOLD) THRESHOLD(tasks.remove('THRESHOLD'))
+    if (tasks.LOGSTD_THRESHOLD) LOGSTD_THRESHOLD(tasks.remove('LOGSTD_THRESHOLD'))
+    if (tasks.LOGSTD) LOGSTD(tasks.remove('LOGSTD'))
     if (tasks.MODEL) MODEL(tasks.remove('MODEL'))
     if (tasks.IMAGE_TO_LABEL) IMAGE_TO_LABEL(tasks.remove('IMAGE_TO_LABEL'))
     if (tasks.REFINE) REFINE(tasks.remove('REFINE'))

@@ -235,6 +235,9 @@ class _GroupJobs:
             for jobs in (self, *others):
                 jobs.left_out |= set(phase.makes)
             return
+        if phase.patched and not self.position.grid.patched:
+            self.left_out |= set(phase.makes)
+            return
         regions = [Region.whole(self.position.grid.shape)] if together else self._regions(phase)
         if not regions:
             self.left_out |= set(phase.makes)

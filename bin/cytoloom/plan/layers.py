@@ -29,6 +29,7 @@ EXTENSIONS = {
     "solution": "db",
     "settled": "db",
     "flatfield": "tif",
+    "thresholds": "json",
 }
 FOLDERS = {"flatfield": "flatfields"}  # of the results, for kinds that leave as they are made
 CHUNK_UNIT = 64  # a multiple of every network's stride, so that tiles begin on it

@@ -62,6 +62,8 @@ class Phase:
     turn
         ``even`` or ``odd``: only every second batch, counted from 0. A phase without any is
         left out.
+    patched
+        Only where frames are cut into patches.
     scope
         Argument that says how much a phase takes together: where it is ``run``, one task does
         all positions.
@@ -87,6 +89,7 @@ class Phase:
     unless: str | None = None
     batch: str | None = None
     turn: str | None = None
+    patched: bool = False
 
 
 @dataclass(frozen=True)

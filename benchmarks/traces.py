@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""Time of the steps of traces.yaml against PyAMA's algorithms written plainly.
+
+    python benchmarks/traces.py [--size 2048] [--frames 4] [--cells 20] [--repeat 3] [STEP ...]
+
+A simulated movie is stored as every run stores it. Each step is timed as a whole task of one
+core: reading, computing and writing, in the same chunks with the same codec, ours by calling
+the executable's own function, the plain one by `plain_traces`. Start-up is in neither. The
+results must agree, or the run fails. Prints CPU seconds per frame, the best of the repeats.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = os.environ["BLOSC_NUM_THREADS"] = "1"
+sys.path.insert(0, str(Path(__file__).parents[1] / "bin"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import numpy as np
+import plain_traces
+import zarr
+from simulated_traces import movie
+
+from cytoloom import images, layouts, statistics
+from cytoloom.regions import Region
+
+zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1})
+
+
+class Bench:
+    """A folder with the layers of a movie, written once."""
+
+    def __init__(self, folder, size, frames, columns):
+        self.folder = Path(folder)
+        self.made = movie(frames, size, columns, radius=(size / columns / 5, size / columns / 3.2))
+        shape = (frames, 1, size, size)
+        chunks, shards = layouts.default_layout(shape)
+        self.layout = layouts.Layout(
+            shape, np.dtype(np.uint16), chunks, shards, (1, 1, 1), 60.0, "p", "phase", "image"
+        )
+        self.region = Region.whole(shape)
+        self.phase = self.write("phase", self.made.phase)
+        statistics.write(self.folder / "statistics.parquet", self.made.phase[:, None], self.region)
+        self.statistics = str(self.folder / "statistics.parquet")
+
+    def write(self, name, data, kind="image", dtype=None):
+        """Write a layer (t, y, x) and return its path."""
+        path = self.folder / f"{name}.zarr"
+        if path.exists():
+            shutil.rmtree(path)
+        images.write_part(
+            path, data[:, None], region=self.region, like=self.layout, kind=kind, channel=name,
+            dtype=dtype,
+        )  # fmt: skip
+        return str(path)
+
+    def out(self, name):
+        """Return a path to write to that is free."""
+        path = self.folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        return path
+
+    def frames(self, path):
+        """Yield the frames (y, x) of a layer."""
+        layer = images.open_layer(path)
+        for t in range(layer.shape[0]):
+            yield layer.read(self.region.frame(t))[0, 0]
+
+
+def segmentation(bench):
+    """LogStd with the shipped threshold and clean-up, and with the reference's."""
+    import segment_logstd as ours
+
+    for method, cleanup in (("mode", "shipped"), ("valley", "shipped"), ("valley", "reference")):
+
+        def plain(method=method, cleanup=cleanup):
+            labels = [plain_traces.segment(f, method, cleanup) for f in bench.frames(bench.phase)]
+            return bench.write("plain", np.stack(labels), "label")
+
+        def fast(method=method, cleanup=cleanup):
+            path = bench.out("ours.zarr")
+            ours.main(
+                bench.phase, bench.statistics, path, threshold=ours.logstd.Method(method),
+                cleanup=ours.Cleanup(cleanup),
+            )  # fmt: skip
+            return str(path)
+
+        yield f"segmentation ({method}, {cleanup})", plain, fast, bench.same_labels
+
+
+def same_labels(bench, first, second):
+    """Return the share of pixels with the same label."""
+    pairs = zip(bench.frames(first), bench.frames(second), strict=True)
+    return min(float((a == b).mean()) for a, b in pairs)
+
+
+Bench.same_labels = same_labels
+STEPS = {"segmentation": segmentation}
+
+
+def timed(function, repeat):
+    """Return the least CPU time of a function [s], and its result."""
+    best = np.inf
+    for _ in range(repeat):
+        start = time.process_time()
+        result = function()
+        best = min(best, time.process_time() - start)
+    return best, result
+
+
+def main():
+    """Time the steps that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=", ".join(STEPS))
+    parser.add_argument("--size", type=int, default=2048, help="edge of a frame [px]")
+    parser.add_argument("--frames", type=int, default=4)
+    parser.add_argument("--cells", type=int, default=20, help="cells along an edge")
+    parser.add_argument("--repeat", type=int, default=3)
+    args = parser.parse_args()
+    failed = False
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(folder, args.size, args.frames, args.cells)
+        print(f"{args.cells**2} cells, {args.frames} frames of {args.size} x {args.size}, one core")
+        for name in args.steps or STEPS:
+            for what, plain, ours, agreement in STEPS[name](bench):
+                slow, expected = timed(plain, 1)
+                quick, found = timed(ours, args.repeat)
+                same = agreement(expected, found)
+                failed |= same < 0.999
+                print(
+                    f"{what:36} plain {slow / args.frames:7.3f} s/frame, "
+                    f"ours {quick / args.frames:7.3f} s/frame, {slow / quick:5.1f} x, "
+                    f"agreement {same:.5f}"
+                )
+    sys.exit(int(failed))
+
+
+if __name__ == "__main__":
+    main()
