@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cytoloom import cli, images, layouts, pixels, union
+from cytoloom import cli, images, layouts, pixels, tables, union
 from cytoloom import statistics as histograms
 from cytoloom.errors import UsageError
 from cytoloom.files import find, writing
@@ -84,12 +84,25 @@ def window(one: Named, statistics: str | None) -> dict[str, float]:
     return {"min": least, "max": most, "start": low, "end": max(high, low + 1e-9)}
 
 
-def unite_group(group: Sequence[Named], target: Path, linker: union.Linker, extra: dict) -> None:
-    """Write one multiscale image from the layers of a group."""
+def acquisition(pattern: str) -> dict[str, list[float | None]]:
+    """Return when and where the frames of an image were taken, column by column."""
+    table = tables.read_arrow(pattern)
+    names = ("time_s", "stage_z_um", "stage_y_um", "stage_x_um")
+    return {name: table[name].to_pylist() for name in names}
+
+
+def unite_group(
+    group: Sequence[Named],
+    target: Path,
+    linker: union.Linker,
+    extra: dict,
+    ours: dict | None = None,
+) -> None:
+    """Write one multiscale image from the layers of a group; ``ours`` stands beside ``ome``."""
     layout = group[0].layer.layout
     shapes = level_shapes(layout.shape) if group[0].levels else [layout.shape]
     ome = layouts.ome_attributes(layout, scales=scales(shapes), name=group[0].name)
-    union.write_group(target, {"ome": ome | extra})
+    union.write_group(target, {"ome": ome | extra} | (ours or {}))
     union.unite_arrays([one.parts for one in group], target / "0", "0", linker)
     for level in range(1, len(shapes)):
         union.unite_arrays([one.levels for one in group], target / str(level), str(level), linker)
@@ -117,6 +130,9 @@ def main(
     statistics: Annotated[
         list[str] | None, NAMED, typer.Option(help="NAME=GLOB of the histograms of an image")
     ] = None,
+    frames: Annotated[
+        list[str] | None, NAMED, typer.Option(help="NAME=GLOB of the times of an image's frames")
+    ] = None,
 ) -> None:
     """Unite layers into one OME-Zarr 0.5 store without copying a pixel.
 
@@ -124,7 +140,7 @@ def main(
     store; others stand beside it in groups of their own. Labels are in the group ``labels``.
     Run it on the host: a hard link between two bind mounts of a container fails.
     """
-    windows, levels = split(statistics), split(pyramid)
+    windows, levels, times = split(statistics), split(pyramid), split(frames)
 
     def opened(options: list[str] | None, kind: str) -> list[Named]:
         return [
@@ -145,7 +161,9 @@ def main(
             union.write_group(store, {})
         for index, group in enumerate(groups):
             target = store if index == 0 else store / f"image_{index}_{group[0].layer.dtype}"
-            unite_group(group, target, linker, {"omero": omero(group, windows)})
+            found = {o.name: acquisition(times[o.name]) for o in group if o.name in times}
+            ours = {"cytoloom": {"acquisition": found}} if found else {}
+            unite_group(group, target, linker, {"omero": omero(group, windows)}, ours)
         names: list[str] = []
         for one in labels:
             name = folder_name(one.name, names)

@@ -61,6 +61,7 @@ FAN_OUT = {
     "position": "one task for each position",
 }
 KINDS = {
+    "frames": "One row for each frame of a channel, where the file says when it was taken.",
     "cells": "One row for each object, frame and measured channel.",
     "tracks": "The rows of `cells` with the track of each.",
     "edges": "One row for each link between two objects of different frames.",

@@ -86,6 +86,15 @@ label_channel   text    -        label image
 probability     float?  -        of the object, by the network that found it
 class_id        int32?  -        class of the object, by the network that found it
 """,
+    "frames": """
+position        text    -        position
+channel         text    -        channel of the file
+frame           int32   frame    time index, from 0
+time_s          float?  s        when it was taken, since the start of the acquisition
+stage_z_um      float?  um       position of the stage
+stage_y_um      float?  um       position of the stage
+stage_x_um      float?  um       position of the stage
+""",
     "cells": _OBJECT,
     "tracks": _OBJECT + _TRACK,
     "edges": """
@@ -341,6 +350,7 @@ package         text    -        who defines it; empty: a plain count
 }
 
 KEYS = {
+    "frames": ("position", "channel", "frame"),
     "transforms": ("position", "channel", "frame"),
     "cell_state": ("position", "frame", "label"),
     "deaths": ("position", "target_track_id"),

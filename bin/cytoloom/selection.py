@@ -1,26 +1,32 @@
 """Selections: the part of a user's stack that a run works on, ``[start, stop, step]`` per axis.
 
 A layer's frame or pixel ``i`` is the source's ``start + i * step``. ``None`` or -1 as stop
-means the end. The text form ``t=0:100:2,y=0:512`` is used on command lines.
+means the end. The text form ``t=0:100:2,y=0:512`` is used on command lines. Beside it
+stands what becomes of the planes: all are kept, one is taken, or they are projected.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cytoloom.errors import BadData, UsageError
 from cytoloom.regions import AXES, Region, Shape
 
+PROJECTIONS = ("max", "min", "mean")
 _TERM = re.compile(r"([tzyx])=(\d+):(\d+)(?::(\d+))?")
 
 
 @dataclass(frozen=True)
 class Selection:
-    """For each of t, z, y, x a ``range`` of source coordinates."""
+    """For each of t, z, y, x a ``range`` of source coordinates.
+
+    With ``projection`` (max, min or mean) the chosen planes become one.
+    """
 
     ranges: tuple[range, range, range, range]
+    projection: str | None = None
 
     @classmethod
     def of(cls, image_range: Mapping[str, Sequence[int | None]], shape: Shape) -> Selection:
@@ -59,7 +65,33 @@ class Selection:
     def shape(self) -> Shape:
         """Shape of the layer."""
         t, z, y, x = (len(r) for r in self.ranges)
-        return (t, z, y, x)
+        return (t, 1 if self.projection else z, y, x)
+
+    def of_planes(self, z: str | int | None) -> Selection:
+        """Return the selection with its planes kept (``all``), projected, or all but one left out.
+
+        Parameters
+        ----------
+        z
+            ``all`` (as None), ``max``, ``min``, ``mean``, or the index of a plane.
+
+        Raises
+        ------
+        BadData
+            If it is none of these, or there is no such plane.
+        """
+        text = "all" if z is None else str(z).strip().lower()
+        if text == "all":
+            return self
+        if text in PROJECTIONS:
+            return replace(self, projection=text)
+        t, planes, y, x = self.ranges
+        if not text.isdecimal():
+            valid = ", ".join(PROJECTIONS)
+            raise BadData(f"z: {z!r} is not the index of a plane, all, or one of {valid}")
+        if int(text) not in planes:
+            raise BadData(f"z: there is no plane {text}: there are {planes.start} to {planes[-1]}")
+        return replace(self, ranges=(t, range(int(text), int(text) + 1), y, x))
 
     @property
     def steps(self) -> Shape:
@@ -69,6 +101,8 @@ class Selection:
 
     def source_region(self, region: Region) -> tuple[Region, tuple[slice, slice, slice, slice]]:
         """Return the box to read from the source, and the steps in it, for a layer region."""
+        if self.projection:
+            region = Region(region.t, (0, len(self.ranges[1])), region.y, region.x)
         spans, steps = [], []
         for (start, stop), chosen in zip(region.spans, self.ranges, strict=True):
             taken = chosen[start:stop]

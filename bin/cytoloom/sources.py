@@ -1,19 +1,18 @@
-"""Images as users have them: TIFF stacks, folders and globs of TIFFs, OME-TIFF, OME-Zarr.
+"""Images as users have them: TIFF, OME-TIFF, OME-Zarr, ND2, CZI, and folders and globs of them.
 
-``open_source`` reads headers only; ``Source.read`` reads any region of one channel as
-tzyx. Several TIFFs are frames of one stack, in natural order of their names (t2 before
-t10). A stack whose third axis has no name is time. Truncated or empty files are found
-when the source is opened, not in the middle of a run. OME-Zarr 0.4 and 0.5 are read at
-full resolution. Nothing is ever written beside the user's data.
+``open_source`` reads headers only; ``Source.read`` reads any region of one channel of one
+scene as tzyx. A scene is one field of view of a file that holds several: a position of an
+ND2, a scene of a CZI, an image of an OME-TIFF, or one of the files ``*_scene<n>.ome.tif``.
+Several files are frames of one stack, in natural order of their names (t2 before t10).
+Truncated or empty files are found when the source is opened, not in the middle of a run.
+Nothing is ever written beside the user's data.
 """
 
 from __future__ import annotations
 
 import glob
-import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,56 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cytoloom.calibration import MICROMETRE, SECOND, tiff_calibration, tiff_channels
 from cytoloom.errors import BadData, InputMissing
 from cytoloom.regions import Region, Shape
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".lsm", ".stk")
-_SIGNS_OF_LOSS = (
-    "invalid page offset", "circular reference", "corrupted", "invalid value offset",
-    "missing data offset",
-)  # fmt: skip
+SUFFIXES = (*TIFF_SUFFIXES, ".nd2", ".czi")
+SPLIT = re.compile(r"(.+)_scene(\d+)(\.ome\.tiff?)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One field of view: the file that holds it and its number there.
+
+    Attributes
+    ----------
+    number
+        What users call it by: its index in the file, or the number in the name of its file.
+    inside
+        Index in the file ``path``.
+    name
+        Its name in the file; None where it has none.
+    """
+
+    path: str
+    number: int = 0
+    inside: int = 0
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """When and where each frame of a scene was taken.
+
+    Attributes
+    ----------
+    seconds : ndarray, float64, shape (T,)
+        Since the start of the acquisition; NaN where the file does not say.
+    stage : ndarray, float64, shape (T, 3)
+        Stage position z, y, x [um]; NaN where the file does not say.
+    """
+
+    seconds: NDArray[np.float64]
+    stage: NDArray[np.float64]
+
+    def interval(self) -> float | None:
+        """Return the mean time between frames [s]; None where it is not known."""
+        known = np.flatnonzero(np.isfinite(self.seconds))
+        if len(known) < 2:
+            return None
+        span = self.seconds[known[-1]] - self.seconds[known[0]]
+        return float(span / (known[-1] - known[0])) if span > 0 else None
 
 
 @dataclass(frozen=True)
@@ -50,6 +90,10 @@ class Source:
         Second; None where the file does not say.
     notes
         What a user should know of the files, though it is no error.
+    scene
+        Which field of view of the file this is; None for a format that holds only one.
+    acquired
+        Gives times and stage positions of the frames of a channel; None where the file has none.
     """
 
     files: tuple[Path, ...]
@@ -61,6 +105,8 @@ class Source:
     frame_interval: float | None
     _read: Callable[[Region, int], NDArray[Any]] = field(repr=False)
     notes: tuple[str, ...] = ()
+    scene: Scene | None = None
+    acquired: Callable[[int], Acquisition] | None = field(default=None, repr=False)
 
     def read(self, region: Region, channel: int = 0) -> NDArray[Any]:
         """Read a region of one channel; shape (t, z, y, x) of the region.
@@ -110,24 +156,29 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     ]
 
 
-def expand(path: Path | str) -> list[Path]:
+def expand(path: Path | str, *, suffixes: Sequence[str] = TIFF_SUFFIXES) -> list[Path]:
     """Return the files or stores that a path, folder or glob names, in natural order.
+
+    Parameters
+    ----------
+    suffixes
+        Files of a folder that are taken.
 
     Raises
     ------
     InputMissing
         If there is nothing.
     """
+    from cytoloom.zarr_files import is_zarr
+
     text = str(path)
     here = Path(text)
-    if here.is_dir() and not _is_zarr(here):
+    if here.is_dir() and not is_zarr(here):
         names = [
-            p
-            for p in here.iterdir()
-            if p.suffix.lower() in TIFF_SUFFIXES and not p.name.startswith(".")
+            p for p in here.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith(".")
         ]
         if not names:
-            raise InputMissing(f"{here}: a folder without TIFF files, and no OME-Zarr")
+            raise InputMissing(f"{here}: a folder without {kinds(suffixes)} files, and no OME-Zarr")
     elif here.exists():
         return [here]
     else:
@@ -137,34 +188,118 @@ def expand(path: Path | str) -> list[Path]:
     return sorted(names, key=lambda p: natural_key(str(p)))
 
 
-def open_source(path: Path | str, *, axes: str | None = None) -> Source:
+def kinds(suffixes: Sequence[str]) -> str:
+    """Return in words what kinds of files have these suffixes."""
+    return "TIFF, ND2 or CZI" if ".nd2" in suffixes else "TIFF"
+
+
+def scenes_of(path: Path | str) -> list[Scene]:
+    """Return the fields of view of a file, in order of their numbers, reading headers only.
+
+    A file ``*_scene<n>.ome.tif`` stands for itself and all its siblings.
+
+    Raises
+    ------
+    InputMissing, BadData
+        As `open_source`.
+    """
+    here = Path(path)
+    if not here.exists():
+        raise InputMissing(f"{path}: no such file or folder")
+    split = SPLIT.fullmatch(here.name)
+    if split:
+        return _siblings(here, split)
+    suffix = here.suffix.lower()
+    reader: Any
+    if suffix == ".nd2":
+        from cytoloom import nd2_files as reader
+    elif suffix == ".czi":
+        from cytoloom import czi_files as reader
+    elif suffix in TIFF_SUFFIXES:
+        from cytoloom import tiff_files as reader
+    else:
+        return [Scene(str(path))]
+    names = reader.scene_names(here)
+    return [Scene(str(path), i, i, name) for i, name in enumerate(names)]
+
+
+def _siblings(here: Path, split: re.Match[str]) -> list[Scene]:
+    """Return the scenes of an OME-TIFF that was split into one file for each."""
+    found: dict[int, Path] = {}
+    for other in here.parent.iterdir():
+        match = SPLIT.fullmatch(other.name)
+        if match is None or match[1] != split[1]:
+            continue
+        number = int(match[2])
+        if number in found:
+            raise BadData(f"{other}: scene {number} is there twice, also as {found[number].name}")
+        found[number] = other
+    return [Scene(str(file), number) for number, file in sorted(found.items())]
+
+
+def open_source(path: Path | str, *, axes: str | None = None, scene: int | None = None) -> Source:
     """Open a stack by path, folder or glob, reading headers only.
 
     Parameters
     ----------
     path
-        A TIFF, a folder or glob of TIFFs, or an OME-Zarr store.
+        A TIFF, ND2 or CZI, a folder or glob of TIFFs, or an OME-Zarr store.
     axes
         Overrides the axes that a TIFF declares, one letter each of t, c, z, y, x, s
         (``"ZYX"`` for a stack of planes that would be taken for time).
+    scene
+        Which field of view of the file. Without it, the only one; of a TIFF the first.
 
     Raises
     ------
     InputMissing
         If nothing is there.
     BadData
-        If a file is empty, truncated, of another format, or the files do not agree.
+        If a file is empty, truncated, of another format, the files do not agree, or the
+        file holds several fields of view and none is chosen.
     """
-    files = expand(path)
-    if all(_is_zarr(file) for file in files):
-        parts = [_open_zarr(file) for file in files]
-    else:
-        parts = [_open_tiff(file, axes) for file in files]
+    parts = [_open(file, axes, scene) for file in expand(path)]
     return parts[0] if len(parts) == 1 else _concatenate(parts)
 
 
-def _is_zarr(path: Path) -> bool:
-    return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zattrs", ".zarray"))
+def _open(path: Path, axes: str | None, scene: int | None) -> Source:
+    from cytoloom.zarr_files import is_zarr, open_zarr
+
+    if is_zarr(path):
+        return open_zarr(path)
+    if path.is_file() and path.stat().st_size == 0:
+        raise BadData(f"{path}: an empty file")
+    suffix = path.suffix.lower()
+    if suffix == ".nd2":
+        from cytoloom.nd2_files import open_nd2
+
+        return open_nd2(path, scene)
+    if suffix == ".czi":
+        from cytoloom.czi_files import open_czi
+
+        return open_czi(path, scene)
+    from cytoloom.tiff_files import open_tiff
+
+    return open_tiff(path, axes, scene)
+
+
+def choose_scene(path: Path, names: Sequence[str | None], scene: int | None) -> Scene:
+    """Return the scene of a number; without one the only scene.
+
+    Raises
+    ------
+    BadData
+        If there is no such scene, or several and none is chosen.
+    """
+    if scene is None and len(names) > 1:
+        raise BadData(
+            f"{path}: holds {len(names)} positions; give it as `input:`, or say which with `fov:` "
+            f"(0 to {len(names) - 1})"
+        )
+    number = scene or 0
+    if not 0 <= number < len(names):
+        raise BadData(f"{path}: no position {number} (there are {len(names)}, from 0)")
+    return Scene(str(path), number, number, names[number])
 
 
 def _concatenate(parts: Sequence[Source]) -> Source:
@@ -199,183 +334,3 @@ def _concatenate(parts: Sequence[Source]) -> Source:
         _read=read,
         notes=tuple(note for part in parts for note in part.notes)[:3],
     )
-
-
-def _open_tiff(path: Path, axes: str | None) -> Source:
-    import tifffile
-
-    if path.is_file() and path.stat().st_size == 0:
-        raise BadData(f"{path}: an empty file")
-    try:
-        with _listening(path) as said, tifffile.TiffFile(path) as tiff:
-            if not tiff.series:
-                raise BadData(f"{path}: a TIFF without images")
-            series = tiff.series[0]
-            declared = (axes or series.axes).upper()
-            if len(declared) != len(series.shape):
-                raise BadData(
-                    f"{path}: axes {declared!r} for an image of shape {tuple(series.shape)}"
-                )
-            _check_complete(path, tiff)
-            sizes = dict(zip(_name_axes(path, declared), series.shape, strict=True))
-            pixel_size, interval = tiff_calibration(tiff)
-            names = tiff_channels(tiff)
-            dtype = np.dtype(series.dtype)
-    except BadData:
-        raise
-    except OSError as error:
-        raise BadData(f"{path}: cannot be read ({error.strerror or error})") from error
-    except Exception as error:
-        raise BadData(f"{path}: not a TIFF, or a damaged or truncated one ({error})") from error
-    count = sizes.get("C", 1) * sizes.get("S", 1)
-    channels = names if len(names) == count else [str(i) for i in range(count)]
-    order = "".join(sizes)
-
-    def read(region: Region, channel: int) -> NDArray[Any]:
-        import zarr
-
-        with tifffile.imread(path, aszarr=True, series=0, level=0) as store:
-            array = zarr.open_array(store, mode="r")
-            samples = sizes.get("S", 1)
-            index: dict[str, Any] = dict(zip("TZYX", region.slices, strict=True))
-            index |= {"C": channel // samples, "S": channel % samples}
-            data = np.asarray(array[tuple(index[a] for a in order)])
-        kept = [a for a in order if a in "TZYX"]
-        data = data.transpose([kept.index(a) for a in "TZYX" if a in kept])
-        return data.reshape(region.shape)
-
-    return Source(
-        files=(path,),
-        format="TIFF",
-        shape=(sizes.get("T", 1), sizes.get("Z", 1), sizes["Y"], sizes["X"]),
-        dtype=dtype,
-        channels=tuple(channels),
-        pixel_size=pixel_size,
-        frame_interval=interval,
-        _read=read,
-        notes=tuple(f"{path}: {text}" for text in said[:3]),
-    )
-
-
-@contextmanager
-def _listening(path: Path) -> Iterator[list[str]]:
-    """Raise BadData where tifffile only warns that it leaves out parts of a damaged file.
-
-    Yields the list of its warnings.
-    """
-    said: list[str] = []
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
-
-    log, ear = logging.getLogger("tifffile"), Ear()
-    propagate, log.propagate = log.propagate, False
-    log.addHandler(ear)
-    try:
-        yield said
-    finally:
-        log.removeHandler(ear)
-        log.propagate = propagate
-        if any(sign in text for text in said for sign in _SIGNS_OF_LOSS):
-            raise BadData(
-                f"{path}: truncated or damaged: its pages point to where nothing is; copy it again"
-            )
-
-
-def _name_axes(path: Path, declared: str) -> str:
-    """Return the axes with unnamed ones (tifffile's I, Q, …) taken for time, else planes."""
-    named = ""
-    for axis in declared:
-        if axis not in "TCZYXS":
-            axis = next((a for a in "TZC" if a not in declared and a not in named), axis)
-        named += axis
-    if len(set(named)) != len(named) or not set("YX") <= set(named) <= set("TCZYXS"):
-        raise BadData(
-            f"{path}: axes {declared!r} are not understood; give them with `axes:`, for example TYX"
-        )
-    return named
-
-
-def _check_complete(path: Path, tiff: Any) -> None:
-    """Raise BadData where the file ends before the pixels that its headers promise."""
-    size = path.stat().st_size
-    for number, page in enumerate(tiff.series[0].pages):
-        if page is None:
-            raise BadData(f"{path}: page {number} is missing (truncated file?)")
-        ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)]
-        if ends and max(ends) > size:
-            raise BadData(
-                f"{path}: truncated: page {number} ends at byte {max(ends):,} "
-                f"but the file has {size:,}; copy it again"
-            )
-
-
-def _open_zarr(path: Path) -> Source:
-    import zarr
-
-    try:
-        group = zarr.open_group(path, mode="r")
-        attributes = dict(group.attrs)
-        ome = attributes.get("ome", attributes)
-        multiscale = ome["multiscales"][0]
-        dataset = multiscale["datasets"][0]
-        array = group[dataset["path"]]
-        axes = [a["name"] if isinstance(a, dict) else a for a in multiscale["axes"]]
-        units = [a.get("unit", "") if isinstance(a, dict) else "" for a in multiscale["axes"]]
-        scale = dict(zip(axes, _zarr_scale(multiscale, dataset, len(axes)), strict=True))
-        sizes = dict(zip(axes, array.shape, strict=True))
-    except Exception as error:
-        raise BadData(f"{path}: not a readable OME-Zarr image ({error!r})") from error
-    if not {"y", "x"} <= set(axes) <= set("tczyx"):
-        raise BadData(f"{path}: axes {axes} are not understood")
-    unit = dict(zip(axes, units, strict=True))
-    count = sizes.get("c", 1)
-    labels = [
-        str(c.get("label", i)) for i, c in enumerate(ome.get("omero", {}).get("channels", []))
-    ]
-
-    def size_of(axis: str) -> float | None:
-        factor = MICROMETRE.get(unit.get(axis, "").lower())
-        return scale[axis] * factor if factor and 0 < scale[axis] < np.inf else None
-
-    def read(region: Region, channel: int) -> NDArray[Any]:
-        index = dict(zip("tzyx", region.slices, strict=True)) | {"c": slice(channel, channel + 1)}
-        data = np.asarray(array[tuple(index[a] for a in axes)])
-        data = data.transpose([axes.index(a) for a in "ctzyx" if a in axes])
-        return data.reshape(region.shape)
-
-    return Source(
-        files=(path,),
-        format="OME-Zarr",
-        shape=(sizes.get("t", 1), sizes.get("z", 1), sizes["y"], sizes["x"]),
-        dtype=np.dtype(array.dtype),
-        channels=tuple(labels if len(labels) == count else map(str, range(count))),
-        pixel_size=(size_of("z"), size_of("y"), size_of("x")),
-        frame_interval=scale["t"] * SECOND[unit["t"].lower()]
-        if unit.get("t", "").lower() in SECOND and 0 < scale["t"] < np.inf
-        else None,
-        _read=read,
-        notes=_absent_chunks(path, array),
-    )
-
-
-def _absent_chunks(path: Path, array: Any) -> tuple[str, ...]:
-    """Note chunks without a file: by the format they are empty, but they may have been lost."""
-    absent = array.nchunks - array.nchunks_initialized
-    if not absent:
-        return ()
-    note = (
-        f"{path}: {absent:,} of {array.nchunks:,} chunks have no file and are read as "
-        f"{array.fill_value}; copy the store again if it should be complete"
-    )
-    return (note,)
-
-
-def _zarr_scale(multiscale: dict[str, Any], dataset: dict[str, Any], n: int) -> list[float]:
-    scale = np.ones(n)
-    for place in (multiscale, dataset):
-        for transform in place.get("coordinateTransformations", []):
-            if transform["type"] == "scale":
-                scale = scale * np.asarray(transform["scale"], float)
-    return [float(s) for s in scale]

@@ -1,5 +1,7 @@
 """PyAMA's lists of positions: every row of its grammar, and its errors."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,9 +40,8 @@ def test_rows_of_the_grammar(text, wanted):
 
 @pytest.mark.parametrize(("text", "message"), ERRORS.items())
 def test_errors_of_the_grammar(text, message):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         parse_fovs(text)
-    assert str(error.value) == message
 
 
 def test_lists():
@@ -55,9 +56,8 @@ def test_lists():
         (None, "FOV specification must be a list of integers or a comma-separated string"),
         ({0: 1}, "FOV specification must be a list of integers or a comma-separated string"),
     ):
-        with pytest.raises(ValueError) as error:
+        with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
             parse_fovs(value)
-        assert str(error.value) == message
 
 
 spans = st.tuples(st.integers(0, 2000), st.integers(0, 30)).map(lambda s: (s[0], s[0] + s[1]))
@@ -83,16 +83,17 @@ def test_what_is_written_is_read(ranges, data):
 def test_any_text_is_read_or_refused(text):
     try:
         found = parse_fovs(text)
-    except ValueError as error:
-        assert str(error)
-    else:
-        assert found == sorted(set(found))
-        assert all(n >= 0 for n in found)
+    except ValueError:
+        return
+    assert found == sorted(set(found))
+    assert all(n >= 0 for n in found)
 
 
 def test_samples(tmp_path):
     file = tmp_path / "samples.yaml"
-    file.write_text('samples:\n  - {name: control, fovs: "0-2, 4"}\n  - {name: drug, fovs: [5, 3]}\n')
+    file.write_text(
+        'samples:\n  - {name: control, fovs: "0-2, 4"}\n  - {name: drug, fovs: [5, 3]}\n'
+    )
     assert read_samples(file) == {"control": [0, 1, 2, 4], "drug": [3, 5]}
     for text, message in (
         ("- 1\n", "Samples YAML must contain a mapping at the top level"),
@@ -105,7 +106,7 @@ def test_samples(tmp_path):
         ("samples: [", "not YAML"),
     ):
         file.write_text(text)
-        with pytest.raises(ValueError, match="samples.yaml: ") as error:
+        with pytest.raises(ValueError, match=r"samples\.yaml: ") as error:
             read_samples(file)
         assert message in str(error.value)
     assert samples_of({"samples": [{"name": "one", "fovs": 7}]}) == {"one": [7]}

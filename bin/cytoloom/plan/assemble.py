@@ -22,7 +22,7 @@ from cytoloom.files import digest as digest_of_file
 from cytoloom.files import writing
 from cytoloom.models import PROJECT, digest_of, family_of
 from cytoloom.plan.arguments import Signatures
-from cytoloom.plan.digests import region_digests
+from cytoloom.plan.digests import frames_digest, region_digests
 from cytoloom.plan.ends import delivery_steps, ingest_steps, sweep_steps
 from cytoloom.plan.grammar import CAP, load_pipeline
 from cytoloom.plan.jobs import Builder, Job, PlannedStep
@@ -34,7 +34,7 @@ from cytoloom.plan.resources import Resources, load_resources
 from cytoloom.plan.sweep import Choice, Joined, Sweep, edited, join, load_sweep
 from cytoloom.plan.user_files import UserFiles
 from cytoloom.provenance import provenance_name
-from cytoloom.regions import Shape
+from cytoloom.regions import Region, Shape
 
 FILES_OF_RUN = "pipeline_info/files.tsv"
 
@@ -114,13 +114,8 @@ def make_plan(
         joined=joined,
     )
 
-    def digests(opened: Opened, regions: Any) -> list[str]:
-        if not digest or opened.source is None or opened.selection is None:
-            return ["not computed"] * len(regions)
-        channel = opened.source.channel_index(opened.given.source_channel)
-        return region_digests(
-            opened.source, opened.selection, channel, regions, cache=cache, verify=verify
-        )
+    def digests(opened: Opened, regions: Sequence[Region]) -> list[str]:
+        return _digests(opened, regions, cache if digest else None, verify)
 
     models: dict[str, tuple[dict[str, Any], str]] = {}
 
@@ -163,6 +158,20 @@ def make_plan(
     for job in plan.jobs():
         job.outputs.append(provenance_name(job.outputs))
     return plan
+
+
+def _digests(
+    opened: Opened, regions: Sequence[Region], cache: Path | None, verify: bool
+) -> list[str]:
+    """Return a digest of what each ingest task reads; without a cache none is computed."""
+    if cache is None or opened.source is None or opened.selection is None:
+        return ["not computed"] * len(regions)
+    channel = opened.source.channel_index(opened.given.source_channel)
+    read = (opened.source, opened.selection, channel)
+    found = region_digests(*read, regions, cache=cache, verify=verify)
+    if opened.source.acquired is not None:  # what the first task writes beside its pixels
+        found[0] += f" frames {frames_digest(*read, cache=cache, verify=verify)}"
+    return found
 
 
 def _sweep(

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cytoloom.files import digest, writing
-from cytoloom.ingest import read_selected
+from cytoloom.ingest import frames_of, read_selected
 from cytoloom.regions import Region
 from cytoloom.selection import Selection
 from cytoloom.sources import Source
@@ -54,12 +54,34 @@ def region_digests(
             pass
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         digests = list(pool.map(lambda r: _digest(source, selection, channel, r), regions))
+    _keep(kept, digests)
+    return digests
+
+
+def frames_digest(
+    source: Source, selection: Selection, channel: int, *, cache: Path, verify: bool = False
+) -> str:
+    """Return a digest of the times and stage positions, kept as `region_digests` does."""
+    kept = cache / f"{_key(source, selection, channel, ())}.frames.json"
+    if not verify and kept.is_file():
+        try:
+            return str(json.loads(kept.read_text())[0])
+        except (OSError, ValueError, LookupError):
+            pass
+    found = frames_of(source, selection, channel)
+    state = hashlib.blake2b(digest_size=12)
+    if found is not None:
+        state.update(found.seconds.tobytes() + found.stage.tobytes())
+    _keep(kept, [state.hexdigest()])
+    return state.hexdigest()
+
+
+def _keep(file: Path, digests: list[str]) -> None:
     try:
-        with writing(kept) as temporary:
+        with writing(file) as temporary:
             temporary.write_text(json.dumps(digests))
     except OSError:
         pass  # a cache that cannot be written costs time, not correctness
-    return digests
 
 
 def _digest(source: Source, selection: Selection, channel: int, region: Region) -> str:
@@ -87,17 +109,15 @@ def files_digest(paths: Sequence[Path], *, cache: Path, verify: bool = False) ->
         except (OSError, ValueError, LookupError):
             pass
     found = "-".join(digest(path) for path in paths)
-    try:
-        with writing(kept) as temporary:
-            temporary.write_text(json.dumps([found]))
-    except OSError:
-        pass
+    _keep(kept, [found])
     return found
 
 
 def _key(source: Source, selection: Selection, channel: int, regions: Sequence[Region]) -> str:
     state = hashlib.blake2b(digest_size=16)
-    state.update(f"{selection}|{channel}|{source.dtype}|{source.shape}".encode())
+    about_scene = source.scene.inside if source.scene else 0
+    state.update(f"{selection}|{selection.projection}|{channel}|{about_scene}|".encode())
+    state.update(f"{source.dtype}|{source.shape}".encode())
     for region in regions:
         state.update(str(region).encode())
     for path in source.files:

@@ -109,6 +109,10 @@ def _image_jobs(
         )
         for k in ((kind, "statistics") if kind == "image" else (kind,))
     ]  # fmt: skip
+    frames = part_name(place.slug, INGEST, channel, "frames", 0)
+    stamped = kind == "image" and opened.source is not None and opened.source.acquired is not None
+    if stamped:
+        layers.append(LayerPlan(place.slug, INGEST, channel, "frames", ((frames, None),)))
     for layer in layers:
         place.add(INGEST, given.channel, layer.kind, layer)
     jobs = []
@@ -118,11 +122,13 @@ def _image_jobs(
         command.option("chunks", ",".join(map(str, grid.chunks)))
         command.option("shards", ",".join(map(str, grid.shards)))
         command.option("source_channel", given.source_channel).option("axes", given.axes)
+        command.option("scene", given.scene).option("z", given.z)
         command.option("select", str(opened.selection)).option("region", str(region))
         if patches is not None and grid.patch_number(region) not in patches:
             command.option("blank", True)
-        names = [layer.parts[index][0] for layer in layers]
-        for layer, name in zip(layers, names, strict=True):
+        written = [layer for layer in layers if index < len(layer.parts)]  # frames: by the first
+        names = [layer.parts[index][0] for layer in written]
+        for layer, name in zip(written, names, strict=True):
             command.output("image" if layer.kind == "label" else layer.kind, name)
         jobs.append(
             _job(
@@ -254,6 +260,9 @@ def _unite(
             histograms = place.layers[layer.tag, channel, "statistics"]
             command.option("statistics", f"{name}={histograms.glob}")
             files += histograms.names()
+            if taken := place.layers.get((layer.tag, channel, "frames")):
+                command.option("frames", f"{name}={taken.glob}")
+                files += taken.names()
         if max(place.grid.shape[2:]) > SMALLEST_LEVEL:
             levels = _pyramid(place, layer, role, code, pyramid)
             command.option("pyramid", f"{name}={levels.glob}")

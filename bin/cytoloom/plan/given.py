@@ -1,27 +1,29 @@
 """What a pipeline names as input: per position the images, label images and tables.
 
 They come from ``channels``, ``labels`` and ``tables`` (one position), or from ``input``: a
-sample sheet, positions written out in the YAML, or files that each are one position
-with all channels. Nothing is opened here.
+sample sheet, positions written out in the YAML, or files that hold all channels. A file
+that holds several fields of view gives a position for each, named by its number; only
+for these the files are looked into.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cytoloom.errors import BadData, InputMissing
+from cytoloom.errors import BadData, CytoloomError, InputMissing
 from cytoloom.plan.model import Pipeline, unique
-from cytoloom.sources import expand
+from cytoloom.positions import parse_fovs
+from cytoloom.sources import SPLIT, SUFFIXES, Scene, expand, scenes_of
 
 SHEET_COLUMNS = (
     "position", "channel", "path", "source_channel", "axes",
-    "pixel_size", "pixel_size_z", "frame_interval", "kind",
+    "pixel_size", "pixel_size_z", "frame_interval", "kind", "fovs", "z",
 )  # fmt: skip
 KINDS = ("image", "label", "table")
 
@@ -38,6 +40,8 @@ class Given:
     pixel_size: tuple[float | None, float | None, float | None] = (None, None, None)
     frame_interval: float | None = None
     where: str = ""
+    scene: int | None = None  # index in the file; None: it holds only one
+    z: str | None = None  # all, a plane, or a projection
 
 
 def givens_of(pipeline: Pipeline) -> dict[str, list[Given]]:
@@ -53,10 +57,12 @@ def givens_of(pipeline: Pipeline) -> dict[str, list[Given]]:
         return {name: _from_channels(pipeline)}
     if pipeline.input.sheet is not None:
         return _from_rows(_read_sheet(pipeline.input.sheet), pipeline, pipeline.input.sheet.parent)
-    if pipeline.input.rows:
-        rows = [(f"{pipeline.path}:{pipeline.input.line}", row) for row in pipeline.input.rows]
-        return _from_rows(rows, pipeline, pipeline.path.parent)
-    return _from_files(pipeline)
+    where = f"{pipeline.path}:{pipeline.input.line}"
+    if pipeline.input.files and (pipeline.labels or pipeline.tables):
+        raise BadData(f"{where}: input: labels and tables of many positions need a sample sheet")
+    rows = [(where, row) for row in pipeline.input.rows]
+    rows += [(f"{where}: input", {"path": file}) for file in pipeline.input.files]
+    return _from_rows(rows, pipeline, pipeline.path.parent)
 
 
 def _from_channels(pipeline: Pipeline) -> list[Given]:
@@ -66,7 +72,7 @@ def _from_channels(pipeline: Pipeline) -> list[Given]:
     givens = [
         Given(
             c.name, c.path, source_channel=c.channel, axes=c.axes,
-            where=at(c.line, f"channels.{c.name}"),
+            where=at(c.line, f"channels.{c.name}"), scene=c.fov, z=c.z,
         )
         for c in pipeline.channels.values()
         if c.path
@@ -117,14 +123,15 @@ def _from_rows(
             problems.append(
                 f"{where}: unknown column {unknown[0]!r} (valid: {', '.join(SHEET_COLUMNS)})"
             )
-        if "position" not in cells or "path" not in cells:
+        if "path" not in cells or ("position" not in cells and "channel" in cells):
             problems.append(f"{where}: position and path are needed")
             continue
         channels = [cells["channel"]] if "channel" in cells else list(pipeline.channels)
         try:
-            for channel in channels:
-                given = _row(where, cells, str(channel), folder, pipeline)
-                found.setdefault(str(cells["position"]), []).append(given)
+            for name, file, scene in _scenes(where, cells, folder, found):
+                for channel in channels:
+                    given = _row(where, cells, str(channel), file, scene, pipeline)
+                    found.setdefault(name, []).append(given)
         except BadData as error:
             problems.append(str(error))
     problems += _mismatches(found, pipeline)
@@ -154,8 +161,86 @@ def _mismatches(found: Mapping[str, Sequence[Given]], pipeline: Pipeline) -> lis
     return problems
 
 
+def _scenes(
+    where: str, cells: Mapping[str, Any], folder: Path, taken: Iterable[str]
+) -> list[tuple[str, str, int | None]]:
+    """Return the positions that a row stands for: name, file, index in a file of several.
+
+    A row without a name stands for every position of its files.
+    """
+    path, name = _resolve(str(cells["path"]), folder), cells.get("position")
+    wanted = _numbers(where, cells["fovs"]) if "fovs" in cells else None
+    one = str(cells.get("kind", "image")) == "table" or "://" in path
+    here = Path(path)
+    if name is not None and (one or here.is_dir() or not (here.exists() or wanted)):
+        return [(str(name).replace("{fov}", "000"), path, None)]
+    found: list[tuple[str, str, int | None]] = []
+    seen: set[Scene] = set()
+    for file in [path] if name is not None or one else _files(where, path):
+        there = _scenes_in(where, str(file), wanted)
+        chosen = [scene for scene in there if wanted is None or scene.number in wanted]
+        if not seen.isdisjoint(chosen):  # a file of a set of scenes that is done
+            continue
+        seen.update(chosen)
+        base = (
+            str(name) if name is not None else unique(_stem(file), [*taken, *(f[0] for f in found)])
+        )
+        alone = len(there) == 1 or (name is not None and len(chosen) == 1)
+        template = base if alone or "{fov}" in base else f"{base}_{{fov}}"
+        several = len(there) > 1
+        found += [
+            (template.replace("{fov}", f"{s.number:03d}"), s.path, s.inside if several else None)
+            for s in chosen
+        ]
+    return found
+
+
+def _files(where: str, path: str) -> list[str]:
+    try:
+        return [str(file) for file in expand(path, suffixes=SUFFIXES)]
+    except InputMissing as error:
+        raise InputMissing(f"{where}: {error}") from error
+
+
+def _numbers(where: str, value: Any) -> list[int]:
+    try:
+        return parse_fovs(str(value) if type(value) is int else value)
+    except ValueError as error:
+        raise BadData(f"{where}: fovs: {error}") from error
+
+
+def _scenes_in(where: str, file: str, wanted: Sequence[int] | None) -> list[Scene]:
+    """Return all positions of a file; of a missing one those that are asked for."""
+    try:
+        there = scenes_of(file)
+    except InputMissing:  # said where it is opened
+        return [Scene(file, n, n) for n in wanted or [0]]
+    except CytoloomError as error:
+        raise type(error)(f"{where}: {error}") from error
+    missing = sorted(set(wanted or ()) - {scene.number for scene in there})
+    if missing:
+        numbers = [scene.number for scene in there]
+        last = f" to {max(numbers)}" if len(numbers) > 1 else ""
+        raise BadData(
+            f"{where}: fovs: {file} has no position {missing[0]} (there are {len(numbers)}: "
+            f"{min(numbers)}{last})"
+        )
+    return there
+
+
+def _stem(file: str) -> str:
+    """Return the name of a file up to its first dot, without the number of a scene."""
+    split = SPLIT.fullmatch(Path(file).name)
+    return (split[1] if split else Path(file).name).split(".")[0]
+
+
 def _row(
-    where: str, cells: Mapping[str, Any], channel: str, folder: Path, pipeline: Pipeline
+    where: str,
+    cells: Mapping[str, Any],
+    channel: str,
+    file: str,
+    scene: int | None,
+    pipeline: Pipeline,
 ) -> Given:
     def number(key: str) -> float | None:
         if key not in cells:
@@ -178,35 +263,17 @@ def _row(
         inside = None
     return Given(
         channel=channel,
-        path=_resolve(str(cells["path"]), folder),
+        path=file,
         kind=kind,
         source_channel=cells.get("source_channel", inside),
         axes=cells.get("axes", declared.axes if declared else None),
         pixel_size=(number("pixel_size_z"), size, size),
         frame_interval=number("frame_interval"),
         where=where,
+        scene=scene,
+        z=str(cells["z"]) if "z" in cells else declared.z if declared else None,
     )
 
 
 def _resolve(path: str, folder: Path) -> str:
     return path if Path(path).is_absolute() or "://" in path else str(folder / path)
-
-
-def _from_files(pipeline: Pipeline) -> dict[str, list[Given]]:
-    assert pipeline.input is not None
-    if pipeline.labels or pipeline.tables:
-        where = f"{pipeline.path}:{pipeline.input.line}: input"
-        raise BadData(f"{where}: labels and tables of many positions need a sample sheet")
-    found: dict[str, list[Given]] = {}
-    for pattern in pipeline.input.files:
-        for path in expand(pattern):
-            name = unique(path.name.split(".")[0], found)
-            found[name] = [
-                Given(
-                    c.name, str(path), source_channel=c.name if c.channel is None else c.channel,
-                    axes=c.axes,
-                    where=f"{pipeline.path}:{pipeline.input.line}: input",
-                )
-                for c in pipeline.channels.values()
-            ]  # fmt: skip
-    return found

@@ -32,6 +32,8 @@ class ChannelSource:
     channel: int | str | None  # index or name within the file
     line: int
     axes: str | None = None  # where the file's own are wrong
+    fov: int | None = None  # which position of a file that holds several
+    z: str | None = None  # all, a plane, or a projection
 
 
 @dataclass(frozen=True)

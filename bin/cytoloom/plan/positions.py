@@ -121,7 +121,7 @@ def _open(
             )
         return Opened(given, None, None)
     try:
-        source = open_source(given.path, axes=given.axes)
+        source = open_source(given.path, axes=given.axes, scene=given.scene)
     except InputMissing as error:
         if not lenient:
             raise
@@ -132,7 +132,7 @@ def _open(
         check_dtype(source, kind=given.kind)
     warnings += source.notes
     ranges = {a: (s.start, s.stop, s.step) for a, s in pipeline.image_range.items()}
-    return Opened(given, source, Selection.of(ranges, source.shape))
+    return Opened(given, source, Selection.of(ranges, source.shape).of_planes(given.z))
 
 
 def _assumed(given: Given, shape: Shape) -> Source:

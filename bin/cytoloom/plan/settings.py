@@ -16,8 +16,10 @@ from cytoloom.plan.model import ChannelSource, GivenResult, InputSource, Patchin
 from cytoloom.plan.nodes import Node
 from cytoloom.plan.paths import Paths
 from cytoloom.plan.problems import Problems
+from cytoloom.selection import PROJECTIONS
 
 AXES = ("x", "y", "z", "t")
+PLANES = ("all", *PROJECTIONS)
 MOST_PATCHES = 10_000
 
 
@@ -55,13 +57,19 @@ def _channel(
     """Read one channel; None after noting a problem."""
     channel: int | str | None = None
     axes: str | None = None
+    fov: int | None = None
+    z: str | None = None
     path_node: Node | None = node
     if node.kind == "map":
-        checks.known_keys(node, ("path", "channel", "axes"), problems, "key of a channel")
+        keys = ("path", "channel", "axes", "fov", "z")
+        checks.known_keys(node, keys, problems, "key of a channel")
         inner = node.get("channel")
         letters = node.get("axes")
         axes = checks.text(letters, problems, "axes, for example TYX") if letters else None
         channel = _within(inner, problems) if inner is not None else None
+        if (number := node.get("fov")) is not None:
+            fov = checks.integer(number, problems, minimum=0)
+        z = _planes(node.get("z"), problems)
         path_node = node.get("path")
     elif with_input:
         channel = name if node.is_null else _within(node, problems)
@@ -69,13 +77,27 @@ def _channel(
     if path_node is None or path_node.is_null:
         if with_input:
             chosen = name if channel is None else channel
-            return ChannelSource(name, None, chosen, node.line, axes)
+            return ChannelSource(name, None, chosen, node.line, axes, fov, z)
         problems.add(node.line, node.where, "has no path: give a file, a folder or a glob")
         return None
     text = checks.text(path_node, problems, "a path or glob")
     if text is None:
         return None
-    return ChannelSource(name, paths.find(path_node, text), channel, node.line, axes)
+    return ChannelSource(name, paths.find(path_node, text), channel, node.line, axes, fov, z)
+
+
+def _planes(node: Node | None, problems: Problems) -> str | None:
+    """Read ``z``: the index of a plane, or all, max, min, mean."""
+    if node is None or node.is_null:
+        return None
+    if isinstance(node.value, str) and node.value.lower() in PLANES:
+        return node.value.lower()
+    valid = ", ".join(PLANES)
+    if isinstance(node.value, str):
+        problems.add(node.line, node.where, f"must be the index of a plane or one of {valid}")
+        return None
+    found = checks.integer(node, problems, minimum=0)
+    return None if found is None else str(found)
 
 
 def _within(node: Node, problems: Problems) -> int | str | None:
@@ -114,7 +136,9 @@ def read_input(node: Node | None, paths: Paths, problems: Problems) -> InputSour
     if node is None:
         return None
     if node.kind == "map":
-        rows = _positions(node, paths, problems)
+        path = node.get("path")
+        whole = path is not None and path.kind != "map"  # all positions of its files
+        rows = [_row(node, paths, problems)] if whole else _positions(node, paths, problems)
         return InputSource(rows=tuple(rows), line=node.line)
     if node.kind == "scalar":
         text = checks.text(node, problems, "a sample sheet, a path or a glob")
@@ -125,13 +149,13 @@ def read_input(node: Node | None, paths: Paths, problems: Problems) -> InputSour
             return InputSource(sheet=Path(found), line=node.line)
         return InputSource(files=(found,), line=node.line)
     files: list[str] = []
-    rows = []
+    listed = []
     for item in checks.listed(node, problems, "a list of files or of positions"):
         if item.kind == "map":
-            rows.append(_row(item, paths, problems))
+            listed.append(_row(item, paths, problems))
         elif (text := checks.text(item, problems, "a path or glob")) is not None:
             files.append(paths.find(item, text))
-    return InputSource(files=tuple(files), rows=tuple(rows), line=node.line)
+    return InputSource(files=tuple(files), rows=tuple(listed), line=node.line)
 
 
 def _positions(node: Node, paths: Paths, problems: Problems) -> list[dict[str, Any]]:
@@ -150,6 +174,8 @@ def _row(node: Node, paths: Paths, problems: Problems) -> dict[str, Any]:
     for key, child in node.fields.items():
         if child.kind == "scalar":
             row[key] = child.value
+        elif key == "fovs" and child.kind == "list":
+            row[key] = [item.value if item.kind == "scalar" else str(item) for item in child.items]
         else:
             problems.add(child.line, child.where, f"must be a single value, not {child}")
     path = node.get("path")

@@ -1,0 +1,162 @@
+"""TIFF, OME-TIFF and ImageJ TIFF as sources, read region by region.
+
+A stack whose third axis has no name is time. Truncated or empty files are found when the
+file is opened, not in the middle of a run. Each image of an OME-TIFF is a scene.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cytoloom.calibration import ome_acquisition, tiff_calibration, tiff_channels
+from cytoloom.errors import BadData
+from cytoloom.regions import Region
+from cytoloom.sources import Source, choose_scene
+
+_SIGNS_OF_LOSS = (
+    "invalid page offset", "circular reference", "corrupted", "invalid value offset",
+    "missing data offset",
+)  # fmt: skip
+
+
+def open_tiff(path: Path, axes: str | None, scene: int | None = None) -> Source:
+    """Open one image of a TIFF, by default the first; see `cytoloom.sources.open_source`."""
+    import tifffile
+
+    try:
+        with _listening(path) as said, tifffile.TiffFile(path) as tiff:
+            if not tiff.series:
+                raise BadData(f"{path}: a TIFF without images")
+            chosen = choose_scene(path, _scene_names(tiff), scene or 0)
+            series = tiff.series[chosen.inside]
+            declared = (axes or series.axes).upper()
+            if len(declared) != len(series.shape):
+                raise BadData(
+                    f"{path}: axes {declared!r} for an image of shape {tuple(series.shape)}"
+                )
+            _check_complete(path, series)
+            sizes = dict(zip(_name_axes(path, declared), series.shape, strict=True))
+            pixel_size, interval = tiff_calibration(tiff, chosen.inside)
+            names = tiff_channels(tiff, chosen.inside)
+            acquisitions = ome_acquisition(tiff, chosen.inside, sizes)
+            dtype = np.dtype(series.dtype)
+    except BadData:
+        raise
+    except OSError as error:
+        raise BadData(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:
+        raise BadData(f"{path}: not a TIFF, or a damaged or truncated one ({error})") from error
+    count = sizes.get("C", 1) * sizes.get("S", 1)
+    channels = names if len(names) == count else [str(i) for i in range(count)]
+    order = "".join(sizes)
+
+    def read(region: Region, channel: int) -> NDArray[Any]:
+        import zarr
+
+        with tifffile.imread(path, aszarr=True, series=chosen.inside, level=0) as store:
+            array = zarr.open_array(store, mode="r")
+            samples = sizes.get("S", 1)
+            index: dict[str, Any] = dict(zip("TZYX", region.slices, strict=True))
+            index |= {"C": channel // samples, "S": channel % samples}
+            data = np.asarray(array[tuple(index[a] for a in order)])
+        kept = [a for a in order if a in "TZYX"]
+        data = data.transpose([kept.index(a) for a in "TZYX" if a in kept])
+        return data.reshape(region.shape)
+
+    return Source(
+        files=(path,),
+        format="TIFF",
+        shape=(sizes.get("T", 1), sizes.get("Z", 1), sizes["Y"], sizes["X"]),
+        dtype=dtype,
+        channels=tuple(channels),
+        pixel_size=pixel_size,
+        frame_interval=interval or (acquisitions[0].interval() if acquisitions else None),
+        _read=read,
+        notes=tuple(f"{path}: {text}" for text in said[:3]),
+        scene=chosen,
+        acquired=(lambda channel: acquisitions[min(channel, len(acquisitions) - 1)])
+        if acquisitions
+        else None,
+    )
+
+
+def scene_names(path: Path) -> list[str | None]:
+    """Return the names of the images of an OME-TIFF; one without a name for another TIFF."""
+    import tifffile
+
+    try:
+        with _listening(path), tifffile.TiffFile(path) as tiff:
+            return _scene_names(tiff)
+    except BadData:
+        raise
+    except OSError as error:
+        raise BadData(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:
+        raise BadData(f"{path}: not a TIFF, or a damaged or truncated one ({error})") from error
+
+
+def _scene_names(tiff: Any) -> list[str | None]:
+    if not tiff.is_ome or not tiff.series:
+        return [None]
+    return [series.name or None for series in tiff.series]
+
+
+@contextmanager
+def _listening(path: Path) -> Iterator[list[str]]:
+    """Raise BadData where tifffile only warns that it leaves out parts of a damaged file.
+
+    Yields the list of its warnings.
+    """
+    said: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    log, ear = logging.getLogger("tifffile"), Ear()
+    propagate, log.propagate = log.propagate, False
+    log.addHandler(ear)
+    try:
+        yield said
+    finally:
+        log.removeHandler(ear)
+        log.propagate = propagate
+        if any(sign in text for text in said for sign in _SIGNS_OF_LOSS):
+            raise BadData(
+                f"{path}: truncated or damaged: its pages point to where nothing is; copy it again"
+            )
+
+
+def _name_axes(path: Path, declared: str) -> str:
+    """Return the axes with unnamed ones (tifffile's I, Q, …) taken for time, else planes."""
+    named = ""
+    for axis in declared:
+        if axis not in "TCZYXS":
+            axis = next((a for a in "TZC" if a not in declared and a not in named), axis)
+        named += axis
+    if len(set(named)) != len(named) or not set("YX") <= set(named) <= set("TCZYXS"):
+        raise BadData(
+            f"{path}: axes {declared!r} are not understood; give them with `axes:`, for example TYX"
+        )
+    return named
+
+
+def _check_complete(path: Path, series: Any) -> None:
+    """Raise BadData where the file ends before the pixels that its headers promise."""
+    size = path.stat().st_size
+    for number, page in enumerate(series.pages):
+        if page is None:
+            raise BadData(f"{path}: page {number} is missing (truncated file?)")
+        ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)]
+        if ends and max(ends) > size:
+            raise BadData(
+                f"{path}: truncated: page {number} ends at byte {max(ends):,} "
+                f"but the file has {size:,}; copy it again"
+            )

@@ -1,0 +1,171 @@
+"""ND2 and CZI files with known pixels, as small as the formats allow.
+
+CZI are written by Zeiss's library. No program writes ND2: the layout here (chunks, a map of
+them at the end, values as "lite variants") follows what the nd2 library reads.
+"""
+
+import struct
+import zlib
+from itertools import product
+
+import numpy as np
+
+_MAGIC = 0x0ABECEDA
+
+
+def write_nd2(
+    path,
+    data,
+    *,
+    loops="TPZ",
+    channels=("Phase", "GFP"),
+    compressed=False,
+    planned_frames=None,
+    interval=600.0,
+    pixel_size=0.65,
+    lost=(),
+):
+    """Write an ND2.
+
+    Parameters
+    ----------
+    data : ndarray, shape (P, T, Z, C, Y, X), uint16
+    loops
+        Letters from the outermost loop to the innermost.
+    planned_frames
+        The T that the file promises, where the acquisition was stopped before.
+    lost
+        Numbers of frames that are not in the file.
+    """
+    sizes = dict(zip("PTZCYX", data.shape, strict=True))
+    planned = dict(sizes, T=planned_frames or sizes["T"])
+    chunks = {}
+    attributes = {
+        "uiWidth": sizes["X"], "uiHeight": sizes["Y"], "uiComp": sizes["C"],
+        "uiWidthBytes": sizes["X"] * sizes["C"] * 2, "uiBpcInMemory": 16, "uiBpcSignificant": 16,
+        "uiSequenceCount": sizes["P"] * sizes["T"] * sizes["Z"],
+        "eCompression": 0 if compressed else 2, "dCompressionParam": 0.0,
+    }  # fmt: skip
+    planes = {
+        f"a{i}": {
+            "sDescription": name,
+            "uiColor": 255,
+            "uiCompCount": 1,
+            "pFluorescentProbe": {"m_ExcitationSpectrum": {"uiCount": 0}},
+        }
+        for i, name in enumerate(channels)
+    }
+    about = {
+        "bCalibrated": True, "dCalibration": pixel_size, "dXPos": 0.0, "dYPos": 0.0, "dZPos": 0.0,
+        "dTimeAbsolute": 2456827.0, "dTimeMSec": 0.0, "dAngle": 0.0,
+        "sPicturePlanes": {"uiCount": len(channels), "sPlaneNew": planes},
+    }  # fmt: skip
+    chunks[b"ImageAttributesLV!"] = _variants({"SLxImageAttributes": attributes})
+    chunks[b"ImageMetadataSeqLV|0!"] = _variants({"SLxPictureMetadata": about})
+    chunks[b"ImageMetadataLV!"] = _variants(
+        {"SLxExperiment": _experiment(loops, planned, interval)}
+    )
+    times = []
+    for number, at in enumerate(product(*(range(planned[a]) for a in loops))):
+        index = {"P": 0, "Z": 0, "T": 0} | dict(zip(loops, at, strict=True))
+        times.append(index["T"] * interval * 1000 + index["P"] * 1000.0)
+        if index["T"] >= sizes["T"] or number in lost:
+            continue
+        frame = data[index["P"], index["T"], index["Z"]]
+        pixels = np.ascontiguousarray(np.moveaxis(frame, 0, -1)).astype("<u2").tobytes()
+        pixels = zlib.compress(pixels) if compressed else pixels
+        chunks[b"ImageDataSeq|%d!" % number] = struct.pack("<d", times[-1]) + pixels
+    chunks[b"CustomData|AcqTimesCache!"] = np.array(times, "<f8").tobytes()
+    with open(path, "wb") as file:
+        _chunk(file, b"ND2 FILE SIGNATURE CHUNK NAME01!", b"Ver3.0".ljust(64, b"\0"), 32)
+        places = b""
+        for name, content in chunks.items():
+            place = file.tell()
+            places += name + struct.pack("<QQ", place, len(content))
+            _chunk(file, name, content, 4072)
+        place = file.tell()
+        end = b"ND2 CHUNK MAP SIGNATURE 0000001!" + struct.pack("<Q", place)
+        _chunk(file, b"ND2 FILEMAP SIGNATURE NAME 0001!", places + end, 4072)
+
+
+def stage_of(position):
+    """Return where the stage of a written ND2 stood: z, y, x [um]."""
+    return 7.0 + position, 20.0 * position, 100.0 * position
+
+
+def _experiment(loops, sizes, interval):
+    inner = {}
+    for letter in reversed(loops):
+        count = sizes[letter]
+        if letter == "T":
+            kind, pars = 1, {
+                "uiCount": count, "dStart": 0.0, "dPeriod": interval * 1000, "dDuration": 0.0,
+            }  # fmt: skip
+        elif letter == "P":
+            places = [stage_of(p) for p in range(count)]
+            points = {
+                f"i{p:010}": {"dPosX": x, "dPosY": y, "dPosZ": z, "dPosName": f"well {p}"}
+                for p, (z, y, x) in enumerate(places)
+            }
+            kind, pars = 2, {"uiCount": count, "bUseZ": True, "Points": points}
+        else:
+            kind, pars = 4, {"uiCount": count, "dZLow": 0.0, "dZHigh": 0.0, "dZStep": 2.0}
+        level = {"eType": kind, "uLoopPars": pars}
+        if inner:
+            level["ppNextLevelEx"] = {"i0000000000": inner}
+        inner = level
+    return inner
+
+
+def _chunk(file, name, content, room):
+    file.write(struct.pack("<IIQ", _MAGIC, room, len(content)) + name.ljust(room, b"\0") + content)
+
+
+def _variants(values):
+    out = b""
+    for name, value in values.items():
+        if isinstance(value, bool):
+            kind, content = 1, struct.pack("<B", value)
+        elif isinstance(value, int):
+            kind, content = 3, struct.pack("<I", value)
+        elif isinstance(value, float):
+            kind, content = 6, struct.pack("<d", value)
+        elif isinstance(value, str):
+            kind, content = 8, value.encode("utf-16-le") + b"\0\0"
+        else:
+            kind, content = 11, None
+        head = struct.pack("<BB", kind, len(name) + 1) + name.encode("utf-16-le") + b"\0\0"
+        if content is None:
+            inside = _variants(value)
+            length = len(head) + 12 + len(inside)
+            content = struct.pack("<IQ", len(value), length) + inside + b"\0" * 8 * len(value)
+        out += head + content
+    return out
+
+
+def write_czi(path, data, *, channels=("Phase", "GFP"), tiles=1, overlap=0, compression=None):
+    """Write a CZI of scenes side by side.
+
+    Parameters
+    ----------
+    data : ndarray, shape (S, T, Z, C, Y, X)
+    tiles, overlap
+        Each plane is a mosaic of tiles x tiles that overlap by so many px.
+    """
+    from pylibCZIrw import czi
+
+    scenes, frames, planes, count, height, width = data.shape
+    with czi.create_czi(str(path), exist_ok=True, compression_options=compression) as file:
+        for s, t, z, c in product(*map(range, (scenes, frames, planes, count))):
+            plane, at = data[s, t, z, c], {"T": t, "Z": z, "C": c}
+            for j, i in product(range(tiles), repeat=2):
+                y, x = j * height // tiles, i * width // tiles
+                bottom, right = (j + 1) * height // tiles, (i + 1) * width // tiles
+                y, x = max(0, y - overlap), max(0, x - overlap)
+                tile = np.ascontiguousarray(plane[y:bottom, x:right])[..., np.newaxis]
+                where = (s * 1000 + x - 30, y + 50)
+                file.write(data=tile, plane=at, scene=s, location=where)
+        file.write_metadata(
+            "experiment", channel_names=dict(enumerate(channels)),
+            scale_x=0.65e-6, scale_y=0.65e-6, scale_z=2e-6,
+        )  # fmt: skip
