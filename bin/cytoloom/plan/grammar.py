@@ -10,14 +10,16 @@ Steps of a stage run in the order of their list; the stages in the order of
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from cytoloom.plan import nodes, settings
+from cytoloom.plan import nodes, pyama, settings
 from cytoloom.plan.arguments import Signatures
 from cytoloom.plan.checks import known_keys, misspelt, text
 from cytoloom.plan.entries import Draft, Reader
 from cytoloom.plan.flow import Flow
 from cytoloom.plan.model import (
+    INGEST,
     RESERVED,
     ChannelSource,
     GivenResult,
@@ -99,6 +101,14 @@ def load_pipeline(
     if root is None:
         problems.raise_if_any()
     assert root is not None
+    if pyama.is_config(root):
+        root, only_copy = pyama.translate(root, path, overrides.input, problems)
+        until = INGEST if only_copy else overrides.until
+        overrides = replace(overrides, input=None, until=until)
+    elif pyama.is_samples(root):
+        message = "PyAMA's samples: leave the file beside processing_config.yaml and run that"
+        problems.add(root.line, "samples", message)
+        problems.raise_if_any()
     if overrides.edit is not None:
         root = overrides.edit(root)
     known_keys(root, (*KEYS, *WITHOUT_EFFECT), problems, "key")
@@ -163,12 +173,12 @@ def _drafts(
     node = root.get("pipeline")
     if node is None:
         line = root.fields["pipeline"].line if "pipeline" in root.fields else root.line
-        if not misspelt(root, "pipeline", KEYS):
+        if not misspelt(root, "pipeline", KEYS) and overrides.until != INGEST:
             problems.add(line, "pipeline", "is missing or empty: it holds the steps by stage")
         return []
     found = len(problems.found)
     drafts = Reader(registry, signatures or Signatures(), problems, overrides.dry_run).read(node)
-    if not drafts and len(problems.found) == found:
+    if not drafts and len(problems.found) == found and overrides.until != INGEST:
         problems.add(node.line, node.where, "has no step in any stage")
     if len(drafts) > cap:
         message = f"{len(drafts)} steps are more than the {cap} that one run can have: split it"
@@ -183,13 +193,15 @@ def _part(
     tags = [draft.tag for draft in drafts]
     found = {}
     for option, tag in (("--from", overrides.from_tag), ("--until", overrides.until)):
-        if tag is None:
+        if tag is None or (option == "--until" and tag == INGEST):
             continue
         if tag in tags:
             found[option] = tags.index(tag)
         else:
             message = f"there is no step with the tag {quoted(tag)}{suggestion(tag, tags)}"
             problems.add(root.line, option, message)
+    if overrides.until == INGEST:  # the images are brought in, and nothing else
+        return 0, 0
     start, last = found.get("--from", 0), found.get("--until", len(drafts) - 1)
     if len(found) == 2 and start > last:
         message = f"{overrides.until} comes before {overrides.from_tag}: no step is left"

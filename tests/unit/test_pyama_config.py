@@ -1,0 +1,183 @@
+"""PyAMA's processing_config.yaml, accepted as it is: every form of its keys, and its mistakes."""
+
+import numpy as np
+import pytest
+from microscope_files import write_nd2
+
+from cytoloom.plan import pyama
+from cytoloom.plan.nodes import parse
+from cytoloom.plan.problems import PlanProblems, Problems
+
+FULL = """\
+params:
+  segmentation_method: logstd
+  tracking_method: iou
+  crop_padding: 5
+  mask_margin: 0
+  min_frames: 20
+  border_margin: 40
+  background_weight: 0.5
+  batch_size: 2
+  n_workers: 2
+  fovs: "0-1"
+channels:
+  pc:
+    channel: 0
+    features: [aspect_ratio, area]
+  fl:
+    - channel: 1
+      features: [intensity_total]
+"""
+
+
+def translated(text, path, given="exp.nd2"):
+    problems = Problems(str(path))
+    root = parse(text, problems)
+    assert pyama.is_config(root)
+    node, only_copy = pyama.translate(root, path, given, problems)
+    problems.raise_if_any()
+    return node.plain(), only_copy, problems.warnings
+
+
+@pytest.fixture
+def config(tmp_path):
+    data = np.zeros((3, 4, 2, 2, 16, 16), np.uint16)
+    write_nd2(tmp_path / "exp.nd2", data)
+    return tmp_path / "processing_config.yaml"
+
+
+def test_all_of_it(config):
+    found, only_copy, warnings = translated(FULL, config)
+    assert not only_copy
+    assert found["channels"] == {"pc_ch_0": 0, "fl_ch_1": 1}
+    assert found["input"] == {"path": "exp.nd2", "z": 0, "position": "fov_{fov}", "fovs": [0, 1]}
+    assert "frame_interval" not in found  # the file has times
+    stages = found["pipeline"]
+    assert stages["segmentation"] == [{"name": "LogStd", "channels": ["pc_ch_0"]}]
+    assert stages["label_to_sparse"] == {"image_label_pair": [["pc_ch_0", "pc_ch_0"]]}
+    assert stages["tracking"] == [{"name": "IoU", "channels": ["pc_ch_0"]}]
+    steps = {step["name"]: step for step in stages["postprocessing"]}
+    assert list(steps) == ["SplineBackground", "Cropping", "Extraction", "Caching"]
+    assert steps["SplineBackground"]["channels"] == [["fl_ch_1", "pc_ch_0"]]
+    assert steps["Cropping"]["args"] == {"padding": 5, "mask_margin": 0, "min_frames": 20}
+    assert steps["Extraction"] == {
+        "name": "Extraction",
+        "channels": [["pc_ch_0", "fl_ch_1"]],
+        "args": {
+            "min_frames": 20,
+            "border_margin": 40,
+            "background_weight": 0.5,
+            "features": ["pc_ch_0:area", "pc_ch_0:aspect_ratio", "fl_ch_1:intensity_total"],
+        },
+    }
+    assert "read as PyAMA's configuration: LogStd, IoU, SplineBackground" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [
+        "{pc: {channel: 0, features: [area]}, fl: [{channel: 1, features: [a]}, [2, [b]]]}",
+        "{pc: [0, [area]], fl: [[1, [a]], [2, [b]]]}",
+        "{pc: {0: [area]}, fl: {1: [a], 2: [b]}}",
+        "{pc: [0, [area]], fl: [[2, [b]], [1, [a]], [2, [b]], {features: [c]}]}",
+    ],
+)
+def test_forms_of_channels(config, channels):
+    found, _, _ = translated(f"params: {{}}\nchannels: {channels}\n", config)
+    assert set(found["channels"]) == {"pc_ch_0", "fl_ch_1", "fl_ch_2"}
+    extraction = found["pipeline"]["postprocessing"][2]
+    wanted = {"pc_ch_0:area", "fl_ch_1:a", "fl_ch_2:b"}
+    assert set(extraction["args"]["features"]) == wanted
+
+
+def test_features_of_one_channel_are_joined(config):
+    text = "channels: {pc: 0, fl: [[1, [b]], [1, [a]]]}\nparams: {}\n"
+    found, _, _ = translated(text, config)
+    features = found["pipeline"]["postprocessing"][2]["args"]["features"]
+    assert features == ["fl_ch_1:b", "fl_ch_1:a"]
+
+
+def test_what_is_missing_is_left_out(config):
+    found, only_copy, _ = translated("channels: {pc: {0: []}, fl: {}}\nparams: {}\n", config)
+    steps = [step["name"] for step in found["pipeline"]["postprocessing"]]
+    assert steps == ["Cropping", "Extraction", "Caching"]
+    assert found["pipeline"]["postprocessing"][1]["args"]["features"] == ["none"]
+    assert not only_copy
+    found, only_copy, said = translated("channels: {fl: [[1, [a]]]}\nparams: {}\n", config)
+    assert found["pipeline"] == {}
+    assert only_copy
+    assert any("no phase contrast" in line for line in said)
+    _, only_copy, said = translated(FULL.replace("params:", "params:\n  copy_only: true"), config)
+    assert only_copy
+    assert "the images are copied, nothing else" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("params", "wanted"),
+    [
+        ('fovs: ""', None),
+        ("fovs: 0-2", [0, 1, 2]),
+        ("fovs: 2", [2]),
+        ("fov_list: [2, 0]", [0, 2]),
+        ("fov_list: []", None),
+        ("fov_start: 1", [1, 2]),
+        ("fov_start: 1\n  fov_end: -1", [1, 2]),
+        ("fov_start: 0\n  fov_end: 1", [0, 1]),
+        ("fov_start: 0", None),
+    ],
+)
+def test_positions(config, params, wanted):
+    text = f"channels: {{pc: 0, fl: []}}\nparams:\n  {params}\n"
+    found, _, _ = translated(text, config, str(config.parent / "exp.nd2"))
+    assert found["input"].get("fovs") == wanted
+
+
+def test_time(config):
+    text = "channels: {pc: 0, fl: []}\nparams:\n  frame_interval: 5\n  time_mapping: {0: 0, 1: 7}\n"
+    found, _, _ = translated(text, config)
+    assert found["frame_interval"] == 300
+    extraction = found["pipeline"]["postprocessing"][1]
+    assert extraction["args"]["time_mapping"] == str(config)
+
+
+def test_samples_beside_it(config):
+    (config.parent / "samples.yaml").write_text("samples: [{name: a, fovs: 0-1}]\n")
+    found, _, _ = translated(FULL, config)
+    merge = found["pipeline"]["postprocessing"][-1]
+    assert merge == {
+        "name": "MergeSamples",
+        "channels": ["pc_ch_0"],
+        "args": {"samples": str(config.parent / "samples.yaml")},
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("crop_padding: 5", "crop_paddin: 5", 4, "parameter of PyAMA; did you mean crop_padding"),
+        ("channels:\n", "chanels:\n", 12, "unknown key of PyAMA's file; did you mean channels"),
+        ("features: [intensity", "feature: [intensity", 18, "did you mean features"),
+        ("method: iou", "method: btrack", 3, "btrack is not offered: take iou"),
+        ("method: logstd", "method: logst", 2, "did you mean logstd"),
+        ('fovs: "0-1"', 'fovs: "3-"', 11, "Invalid range '3-': missing start or end value"),
+        ("channel: 0", "channel: -1", 14, "at least 0"),
+        ("  fl:\n    - channel: 1\n      features: [intensity_total]\n", "  fl: 3\n", 16, "list"),
+    ],
+)  # fmt: skip
+def test_mistakes_have_their_line(config, old, new, line, message):
+    with pytest.raises(PlanProblems) as error:
+        translated(FULL.replace(old, new), config)
+    lines = [text for text in error.value.lines if message in text]
+    assert lines, error.value.lines
+    assert f".yaml:{line}: " in lines[0]
+
+
+def test_no_images(config):
+    with pytest.raises(PlanProblems, match="give them with --input FILE"):
+        translated(FULL, config, None)
+
+
+def test_ours_is_not_taken_for_it():
+    for text in ("channels: {pc: a.tif}\npipeline: {}\n", "channels: {A: a.tif}\n"):
+        assert not pyama.is_config(parse(text, Problems("x")))
+    assert pyama.is_samples(parse("samples: []\n", Problems("x")))
