@@ -96,6 +96,31 @@ def segmentation(bench):
         yield f"segmentation ({method}, {cleanup})", plain, fast, bench.same_labels
 
 
+def background(bench):
+    """SplineBackground with PyAMA's tiles."""
+    import analyse_background as ours
+
+    labels = bench.write("labels", bench.made.labels.astype(np.uint32), "label")
+    light = bench.write("light", bench.made.fluorescence)
+    disc = plain_traces.disk(10)
+
+    def plain():
+        pairs = zip(bench.frames(light), bench.frames(labels), strict=True)
+        found = [plain_traces.background(image, cells, 256, disc) for image, cells in pairs]
+        return bench.write("plain_background", np.stack(found), "background")
+
+    def fast():
+        path = bench.out("ours_background.zarr")
+        ours.main(light, labels, path, outside=ours.Outside.constant)
+        return str(path)
+
+    def close(first, second):
+        pairs = zip(bench.frames(first), bench.frames(second), strict=True)
+        return min(float((abs(a - b) < 0.01).mean()) for a, b in pairs)
+
+    yield "background", plain, fast, close
+
+
 def same_labels(bench, first, second):
     """Return the share of pixels with the same label."""
     pairs = zip(bench.frames(first), bench.frames(second), strict=True)
@@ -103,7 +128,7 @@ def same_labels(bench, first, second):
 
 
 Bench.same_labels = same_labels
-STEPS = {"segmentation": segmentation}
+STEPS = {"segmentation": segmentation, "background": background}
 
 
 def timed(function, repeat):

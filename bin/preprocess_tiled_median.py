@@ -9,7 +9,7 @@ import typer
 
 from cytoloom import cli, images
 from cytoloom import statistics as histograms
-from cytoloom.background import dilated, foreground_above_noise, tiled_background
+from cytoloom.background import background_of, foreground_above_noise
 from cytoloom.illumination import Type, finished
 from cytoloom.regions import Region
 
@@ -27,16 +27,6 @@ class AnyType(StrEnum):
     auto = "auto"
     same = "same"
     float32 = "float32"
-
-
-def background_of(plane, foreground, tile, dilation):
-    """Return the background of a plane; less is dilated where nothing else would be left."""
-    for radius in dict.fromkeys((dilation, 0)):
-        mask = dilated(foreground, radius)
-        if not mask.all():
-            return tiled_background(plane, mask, tile)
-    cli.log.warning("a frame has no background: its first percentile is taken")
-    return tiled_background(plane, foreground, tile)
 
 
 def main(

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cytoloom import bits
 from cytoloom.errors import BadData
 
+log = logging.getLogger("cytoloom")
 Plane = NDArray[Any]
 Mask = NDArray[np.bool_]
+SMALLEST_TILE = 16  # px, of those that are made smaller for small frames
+
+
+class Outside(StrEnum):
+    """What a background is beyond the centres of the outer tiles."""
+
+    linear = "linear"
+    constant = "constant"
 
 
 def rolling_ball(image: Plane, radius: int) -> Plane:
@@ -99,18 +111,7 @@ def dilated(mask: Mask, radius: int) -> Mask:
     """Return a mask grown by a disc (offsets of length at most ``radius``)."""
     if radius < 1 or not mask.any():
         return mask
-    height, width = mask.shape
-    sums = np.zeros((height, width + 2 * radius + 1), np.int32)
-    sums[:, radius + 1 : radius + 1 + width] = np.cumsum(mask, axis=1, dtype=np.int32)
-    sums[:, radius + 1 + width :] = sums[:, radius + width : radius + width + 1]
-    out = np.zeros_like(mask)
-    for dy in range(min(radius, height - 1) + 1):
-        half = int(np.sqrt(radius * radius - dy * dy))
-        right = sums[:, radius + half + 1 : radius + half + 1 + width]
-        near = right != sums[:, radius - half : radius - half + width]
-        out[dy:] |= near[: height - dy]
-        out[: height - dy] |= near[dy:]
-    return out
+    return bits.dilated(mask, bits.Footprint.disk(radius))
 
 
 def tile_edges(length: int, tile: int) -> NDArray[np.int64]:
@@ -119,60 +120,141 @@ def tile_edges(length: int, tile: int) -> NDArray[np.int64]:
     return np.rint(np.linspace(0, length, 2 * count - 1)).astype(np.int64)
 
 
-def tile_medians(image: Plane, foreground: Mask, tile: int) -> NDArray[np.float64]:
-    """Return the median of the background in every tile; NaN where a tile has none."""
-    rows, columns = (tile_edges(length, tile) for length in image.shape)
+def fitting_tile(length: int, tile: int) -> int:
+    """Return ``tile``, or less where a cubic spline would not have its four tiles."""
+    return min(tile, max(SMALLEST_TILE, -(-length // 3)))
+
+
+def tile_medians(image: Plane, foreground: Mask, tiles: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the median of the background in every tile; NaN where a tile has none.
+
+    Tiles overlap by half, so each is four blocks. Whole numbers of up to 16 bits are counted
+    once for each block; a tile's median comes from the sum of four counts, without sorting.
+    """
+    rows, columns = (tile_edges(n, tile) for n, tile in zip(image.shape, tiles, strict=True))
     found = np.full((len(rows) - 2, len(columns) - 2), np.nan)
-    usable = ~foreground if image.dtype.kind in "bui" else ~foreground & np.isfinite(image)
-    for i in range(found.shape[0]):
-        band, known = image[rows[i] : rows[i + 2]], usable[rows[i] : rows[i + 2]]
-        for j in range(found.shape[1]):
-            span = slice(columns[j], columns[j + 2])
-            values = band[:, span][known[:, span]]
+    if image.dtype not in (np.uint8, np.uint16):
+        usable = ~foreground if image.dtype.kind in "bui" else ~foreground & np.isfinite(image)
+        for i, j in np.ndindex(found.shape):
+            tile = np.s_[rows[i] : rows[i + 2], columns[j] : columns[j + 2]]
+            values = image[tile][usable[tile]]
             if values.size:
-                found[i, j] = _median(values)
+                found[i, j] = np.median(values.astype(np.float64))
+        return found
+    low, size = int(image.min()), int(image.max()) - int(image.min()) + 1
+    before = None
+    for i in range(len(rows) - 1):
+        band, covered = image[rows[i] : rows[i + 1]], foreground[rows[i] : rows[i + 1]]
+        blocks = np.zeros((len(columns) - 1, size), np.int32)
+        for j, (start, stop) in enumerate(zip(columns, columns[1:], strict=False)):
+            values = band[:, start:stop][~covered[:, start:stop]]
+            blocks[j] = np.bincount(values - image.dtype.type(low), minlength=size)
+        pairs = blocks[1:] + blocks[:-1]
+        if before is not None:
+            for j, counts in enumerate(before + pairs):
+                found[i - 1, j] = low + _median(counts)
+        before = pairs
     return found
 
 
-def _median(values: Plane) -> float:
-    """Return the median; of 8 and 16 bit from a histogram, which takes a pass and no sorting."""
-    if values.dtype not in (np.uint8, np.uint16) or values.size < 4096:
-        return float(np.median(values.astype(np.float64)))
-    last = np.cumsum(np.bincount(values))
-    middle = [(values.size - 1) // 2, values.size // 2]
+def _median(counts: NDArray[np.int32]) -> float:
+    """Return the median of whole numbers from 0 by how often each occurs; NaN of none."""
+    last = np.cumsum(counts)
+    if not last[-1]:
+        return np.nan
+    middle = [(last[-1] - 1) // 2, last[-1] // 2]
     return float(np.searchsorted(last, middle, side="right").mean())
 
 
-def tiled_background(image: Plane, foreground: Mask, tile: int) -> NDArray[np.float64]:
-    """Return the smooth background of a frame, shape (y, x).
+def tiled_background(
+    image: Plane,
+    foreground: Mask,
+    tile: int | tuple[int, int],
+    *,
+    outside: Outside = Outside.constant,
+) -> Plane:
+    """Return the smooth background of a frame, shape (y, x), float32 or float64.
 
     Medians of the background in tiles that overlap by half, and a bivariate spline through
     their centres: cubic, or of a lower order where there are fewer than four tiles along an
-    axis; beyond the outer centres it is constant. Tiles without background are interpolated
-    from the others. Where no pixel is background, it is the first percentile of the frame.
-    """
-    from scipy.interpolate import RBFInterpolator, RectBivariateSpline
+    axis. Tiles without background are interpolated from the others. Where no pixel is
+    background, it is the first percentile of the frame.
 
-    medians = tile_medians(image, foreground, tile)
+    Parameters
+    ----------
+    image : ndarray, shape (y, x)
+    foreground : ndarray of bool, shape (y, x)
+    tile
+        Edge of a tile, or edges along y and x [px].
+    outside
+        Beyond the outer centres the background is constant (as scipy's
+        ``RectBivariateSpline`` has it) or goes on along the line through the last two.
+    """
+    from scipy.interpolate import RBFInterpolator
+
+    tiles = (tile, tile) if isinstance(tile, int) else tile
+    medians = tile_medians(image, foreground, tiles)
     known = np.isfinite(medians)
     if not known.any():
         finite = image[np.isfinite(image)]
         return np.full(image.shape, np.percentile(finite, 1) if finite.size else 0.0)
     centres = []
-    for length in image.shape:
-        edges = tile_edges(length, tile)
+    for length, size in zip(image.shape, tiles, strict=True):
+        edges = tile_edges(length, size)
         centres.append((edges[:-2] + edges[2:] - 1) / 2)
     if not known.all():
         grid = np.stack(np.meshgrid(*centres, indexing="ij"), axis=-1)
         fill = RBFInterpolator(grid[known], medians[known], kernel="linear", degree=0)
         medians[~known] = fill(grid[~known])
-    for axis, length in enumerate(medians.shape):
-        if length == 1:  # a spline needs two
-            medians = np.repeat(medians, 2, axis=axis)
-            centres[axis] = np.array([centres[axis][0], centres[axis][0] + 1])
-    ky, kx = (min(3, length - 1) for length in medians.shape)
-    spline = RectBivariateSpline(*centres, medians, kx=ky, ky=kx, s=0)
-    return np.asarray(spline(*(np.arange(length) for length in image.shape)))
+    down, across = (_spline(c, n, outside) for c, n in zip(centres, image.shape, strict=True))
+    precise = np.result_type(image.dtype, np.float32)  # of 16 bit images: float32
+    result: Plane = (down @ medians).astype(precise) @ across.T.astype(precise)
+    return result
+
+
+def _spline(centres: NDArray[np.float64], length: int, outside: Outside) -> NDArray[np.float64]:
+    """Return what each pixel along an axis takes of each tile, shape (length, tiles).
+
+    The interpolating spline of a grid is one spline along each axis after the other.
+    """
+    from scipy.interpolate import make_interp_spline
+
+    if len(centres) == 1:
+        return np.ones((length, 1))
+    one = np.eye(len(centres))
+    spline = make_interp_spline(centres, one, k=min(3, len(centres) - 1))
+    places = np.arange(length, dtype=np.float64)
+    inside = places.clip(centres[0], centres[-1])
+    weights: NDArray[np.float64] = spline(inside)
+    if outside is Outside.linear:  # the line through two centres: a spline's slope is less sure
+        for end, inner in ((0, 1), (-1, -2)):
+            beyond = np.flatnonzero(places < centres[0] if end == 0 else places > centres[-1])
+            share = (places[beyond] - centres[end]) / (centres[inner] - centres[end])
+            weights[beyond, end] = 1 - share
+            weights[beyond, inner] = share
+    return weights
+
+
+def background_of(
+    plane: Plane,
+    foreground: Mask,
+    tile: int | tuple[int, int],
+    dilation: int,
+    outside: Outside = Outside.constant,
+) -> Plane:
+    """Return the background beside a widened foreground; less is widened where nothing is left.
+
+    Parameters
+    ----------
+    dilation
+        Radius of the disc [px].
+    """
+    for radius in dict.fromkeys((dilation, 0)):
+        mask = dilated(foreground, radius)
+        if not mask.all():
+            return tiled_background(plane, mask, tile, outside=outside)
+    log.warning("a frame has no background: its first percentile is taken")
+    return tiled_background(plane, foreground, tile)
 
 
 def foreground_above_noise(value: Plane, count: Plane, deviations: float) -> float:

@@ -24,6 +24,7 @@ from numpy.typing import DTypeLike, NDArray
 from cytoloom.errors import BadData, InputMissing
 from cytoloom.files import find, writing
 from cytoloom.layouts import (
+    KINDS_OF_IMAGES,
     KINDS_OF_LABELS,
     Layout,
     array_options,
@@ -102,7 +103,8 @@ def open_layer(pattern: Path | str, *, kind: str | None = None) -> Layer:
     pattern
         Path or glob.
     kind
-        If given, the kind that the layer must have (``label`` accepts all label kinds).
+        If given, the kind that the layer must have (``label`` accepts all label kinds,
+        ``image`` a background too).
 
     Raises
     ------
@@ -116,8 +118,8 @@ def open_layer(pattern: Path | str, *, kind: str | None = None) -> Layer:
     for other, part in opened[1:]:
         if other != layout:
             raise BadData(f"{part.path}: not a part of the same layer as {opened[0][1].path}")
-    labels = layout.kind in KINDS_OF_LABELS
-    if kind is not None and kind != layout.kind and not (kind == "label" and labels):
+    alike = {"label": KINDS_OF_LABELS, "image": KINDS_OF_IMAGES}
+    if kind is not None and layout.kind not in alike.get(kind, (kind,)):
         raise BadData(f"{opened[0][1].path}: a layer of kind {layout.kind!r}, not {kind!r}")
     return Layer(layout, tuple(part for _, part in opened))
 

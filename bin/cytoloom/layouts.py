@@ -18,6 +18,7 @@ from cytoloom.errors import UsageError
 from cytoloom.regions import AXES, Region, Shape, cut
 
 KINDS_OF_LABELS = ("label", "trackedlabel")
+KINDS_OF_IMAGES = ("image", "background")
 SHARD_BYTES = 128 * 2**20
 
 
@@ -34,7 +35,7 @@ class Layout:
     frame_interval
         Second between frames, or None where nobody knows it.
     kind
-        ``image``, ``label`` or ``trackedlabel``.
+        ``image``, ``background``, ``label`` or ``trackedlabel``.
     """
 
     shape: Shape

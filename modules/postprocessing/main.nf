@@ -10,6 +10,7 @@ include { ANALYSE as CROSS_TABLE } from './analyse'
 include { ANALYSE as DENSITY } from './analyse'
 include { ANALYSE as KILLING } from './analyse'
 include { ANALYSE as TRACKPY_MSD } from './analyse'
+include { ANALYSE as SPLINE_BACKGROUND } from './analyse'
 include { MERGE_PARTS } from './merge_parts'
 
 workflow POSTPROCESSING {
@@ -25,5 +26,6 @@ workflow POSTPROCESSING {
     if (tasks.DENSITY) DENSITY(tasks.remove('DENSITY'))
     if (tasks.KILLING) KILLING(tasks.remove('KILLING'))
     if (tasks.TRACKPY_MSD) TRACKPY_MSD(tasks.remove('TRACKPY_MSD'))
+    if (tasks.SPLINE_BACKGROUND) SPLINE_BACKGROUND(tasks.remove('SPLINE_BACKGROUND'))
     if (tasks.MERGE_PARTS) MERGE_PARTS(tasks.remove('MERGE_PARTS'))
 }

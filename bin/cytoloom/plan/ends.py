@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cytoloom.files import digest
+from cytoloom.layouts import KINDS_OF_IMAGES
 from cytoloom.plan.jobs import BASE_MEMORY_MB, Command, Job, PlannedStep
 from cytoloom.plan.layers import EXTENSIONS, FOLDERS, LayerPlan, Position, part_name, slug
 from cytoloom.plan.model import INGEST, Pipeline
@@ -251,12 +252,12 @@ def _unite(
         return
     command, files = Command("deliver_unite"), []
     for channel, layer in stored:
-        role = "image" if layer.kind == "image" else "label"
+        role = "image" if layer.kind in KINDS_OF_IMAGES else "label"
         label = f"{channel} tracks" if layer.kind == "trackedlabel" else channel
         name = label if layer.tag == INGEST else f"{label} ({layer.tag})"
         command.option(role, f"{name}={layer.glob}")
         files += layer.names()
-        if layer.kind == "image":
+        if role == "image":
             histograms = place.layers[layer.tag, channel, "statistics"]
             command.option("statistics", f"{name}={histograms.glob}")
             files += histograms.names()

@@ -41,6 +41,7 @@ class Flow:
     labels: dict[str, Layer] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
     detections: dict[str, Layer] = field(default_factory=dict)  # of the current label images
+    backgrounds: dict[str, Layer] = field(default_factory=dict)
     shared: dict[tuple[str, tuple[str, ...]], Layer] = field(default_factory=dict)
     names: dict[str, None] = field(default_factory=dict)  # all channels so far, in order
     hidden: set[tuple[str | tuple[str, ...], str]] = field(default_factory=set)
@@ -175,6 +176,8 @@ class Flow:
         table = self.tables.get(name)
         if kind == "detections":
             return self.detections.get(name)
+        if kind == "background":
+            return self.backgrounds.get(name)
         if kind == "image":
             return self.images.get(name) or (table.image if table else None)
         if kind == "label":
@@ -212,18 +215,18 @@ class Flow:
             wanted = names if at is None else (names[at],)
             if row.channels == "images_labels":
                 wanted = draft.lists[index].get(role, ())
-            layers = []
+            layers, lacking = [], 0
             for i, name in enumerate(wanted):
                 one = row.kind(role, i)
                 layer = self._layer(draft, one, name)
                 if layer is not None:
                     layers.append(layer)
                 elif row.optional(role) and row.channels != "images_labels":
-                    wanted = ()
+                    lacking += 1
                 elif not self._is_hidden(name, one):
                     self._add(self._place(draft, index), self._missing(draft, one, name))
             found[role] = tuple(layers)
-            complete = complete and len(layers) == len(wanted)
+            complete = complete and len(layers) + lacking == len(wanted)
         return found if complete else None
 
     def _place(self, draft: Draft, index: int) -> Node:
@@ -314,6 +317,8 @@ class Flow:
             elif layer.kind == "label":
                 self.labels[name] = layer
                 self._note_detections(draft, group)
+            elif layer.kind == "background":
+                self.backgrounds[group.channels[0]] = layer
             elif layer.kind in TABLES:
                 self.tables[name] = self._table(draft, group, layer)
             else:

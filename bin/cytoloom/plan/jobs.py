@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cytoloom.layouts import KINDS_OF_IMAGES
 from cytoloom.plan.layers import (
     EXTENSIONS,
     FOLDERS,
@@ -211,7 +212,7 @@ class _GroupJobs:
             made[role] = self._layer(f"{kind}part" if part else kind, regions, layer.channel)
         if seams:
             made["objects"] = self._layer("objects", regions)
-        if any(layer.kind == "image" for layer in made.values()):
+        if any(layer.kind in KINDS_OF_IMAGES for layer in made.values()):
             made["statistics"] = self._layer("statistics", regions)
         for index, region in enumerate(regions):
             self._task(core, index, region, made)

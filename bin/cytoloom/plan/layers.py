@@ -15,6 +15,7 @@ from cytoloom.regions import Region, Shape, cut
 
 EXTENSIONS = {
     "image": "zarr",
+    "background": "zarr",
     "label": "zarr",
     "trackedlabel": "zarr",
     "corelabel": "zarr",
