@@ -39,6 +39,7 @@ GROUPS = {
     "pair": "[[TCell, Cancer]]",
     "triple": "[[TCell, Cancer, Dead]]",
     "many": "[[TCell, Cancer]]",
+    "some": "[[TCell, Cancer]]",
 }
 ARGS = {  # of the examples, where the arguments that are needed do not make one
     "FeatureFilter": "{column: area, operation: '>', value: 100}",
@@ -52,6 +53,7 @@ CHANNELS = {
     "pair": "pairs: a list of lists of two",
     "triple": "triples: a list of lists of three",
     "many": "groups: a list of lists of two or more",
+    "some": "one or more channels in a list: one result for each list",
     "image_label": "pairs [image channel, label channel]",
     "images_labels": "lists of channels under the keys `images` and `labels`",
 }
@@ -59,6 +61,7 @@ FAN_OUT = {
     "patch": "one task for each patch and frame batch",
     "frames": "one task for each batch of whole frames",
     "position": "one task for each position",
+    "run": "one task for all positions",
 }
 KINDS = {
     "frames": "One row for each frame of a channel, where the file says when it was taken.",

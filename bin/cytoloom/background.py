@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -146,7 +147,7 @@ def tile_medians(image: Plane, foreground: Mask, tiles: tuple[int, int]) -> NDAr
     for i in range(len(rows) - 1):
         band, covered = image[rows[i] : rows[i + 1]], foreground[rows[i] : rows[i + 1]]
         blocks = np.zeros((len(columns) - 1, size), np.int32)
-        for j, (start, stop) in enumerate(zip(columns, columns[1:], strict=False)):
+        for j, (start, stop) in enumerate(pairwise(columns)):
             values = band[:, start:stop][~covered[:, start:stop]]
             blocks[j] = np.bincount(values - image.dtype.type(low), minlength=size)
         pairs = blocks[1:] + blocks[:-1]

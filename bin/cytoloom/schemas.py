@@ -338,6 +338,28 @@ died_after_contact int32 -       of the deaths: contact before, none at death
 died_spontaneous int32  -        of the deaths: no contact
 mean_death_s    float?  s        mean time of death
 """,
+    "traces": """
+position        text    -        position
+fov             int32   -        number at the end of the position's name
+cell            int64   -        track of the cell
+frame           int32   frame    time index, from 0
+label           uint32  -        number of the cell in its label image
+time_h          float?  h        time
+good            bool    -        false: flagged by the user, left out of merging and fitting
+position_x      float   px       middle of the bounding box
+position_y      float   px       middle of the bounding box
+bbox_x0         int32   px       bounding box, first column
+bbox_y0         int32   px       bounding box, first row
+bbox_x1         int32   px       bounding box, last column (included)
+bbox_y1         int32   px       bounding box, last row (included)
+""",
+    "trace_filters": """
+position        text    -        position
+order           int32   -        from 0
+step            text    -        filter
+cells           int64   -        cells that are left after it
+rows            int64   -        rows that are left
+""",
     "evaluation": """
 position        text    -        position
 channel         text    -        label image that was scored
@@ -360,6 +382,8 @@ KEYS = {
     "killing_summary": ("position",),
     "death_thresholds": ("position", "death_threshold"),
     "detections": ("position", "frame", "label"),
+    "traces": ("position", "cell", "frame"),
+    "trace_filters": ("position", "order"),
     "evaluation": ("position", "channel", "metric", "threshold", "frame"),
     "cells": ("position", "frame", "label", "channel"),
     "tracks": ("position", "frame", "label", "channel"),

@@ -11,6 +11,7 @@ include { ANALYSE as DENSITY } from './analyse'
 include { ANALYSE as KILLING } from './analyse'
 include { ANALYSE as TRACKPY_MSD } from './analyse'
 include { ANALYSE as SPLINE_BACKGROUND } from './analyse'
+include { ANALYSE as EXTRACTION } from './analyse'
 include { MERGE_PARTS } from './merge_parts'
 
 workflow POSTPROCESSING {
@@ -27,5 +28,6 @@ workflow POSTPROCESSING {
     if (tasks.KILLING) KILLING(tasks.remove('KILLING'))
     if (tasks.TRACKPY_MSD) TRACKPY_MSD(tasks.remove('TRACKPY_MSD'))
     if (tasks.SPLINE_BACKGROUND) SPLINE_BACKGROUND(tasks.remove('SPLINE_BACKGROUND'))
+    if (tasks.EXTRACTION) EXTRACTION(tasks.remove('EXTRACTION'))
     if (tasks.MERGE_PARTS) MERGE_PARTS(tasks.remove('MERGE_PARTS'))
 }

@@ -77,7 +77,7 @@ def test_a_frame_all_covered(tmp_path):
 
 
 def test_tiles_without_background_are_bridged(tmp_path):
-    y, x = np.mgrid[:400, :400]
+    _, x = np.mgrid[:400, :400]
     image = (200 + x / 4).astype(np.uint16)[None]
     labels = np.zeros(image.shape, np.uint32)
     labels[0, 100:300, 100:300] = 1

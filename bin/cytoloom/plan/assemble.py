@@ -23,6 +23,7 @@ from cytoloom.files import writing
 from cytoloom.models import PROJECT, digest_of, family_of
 from cytoloom.plan.arguments import Signatures
 from cytoloom.plan.digests import frames_digest, region_digests
+from cytoloom.plan.edits import Edits
 from cytoloom.plan.ends import delivery_steps, ingest_steps, sweep_steps
 from cytoloom.plan.grammar import CAP, load_pipeline
 from cytoloom.plan.jobs import Builder, Job, PlannedStep
@@ -137,7 +138,7 @@ def make_plan(
     )
     builder = Builder(
         positions, pipeline.slugs, code, asked.batch_size, model, files.of,
-        pipeline.patching.overlap or 0, _value,
+        pipeline.patching.overlap or 0, Edits(plan.outdir, files.problems, digest).of, _value,
     )  # fmt: skip
     plan.steps = [*steps, *_build(builder, pipeline, joined.steps if joined else pipeline.steps)]
     files.problems.raise_if_any()

@@ -21,6 +21,7 @@ _EXAMPLES = {
     "pair": "[[A, B], …]",
     "triple": "[[A, B, C], …]",
     "many": "[[A, B], …]",
+    "some": "[[A, B, …], …]",
 }
 
 
@@ -58,8 +59,10 @@ class Chooser:
             return []
         groups = []
         for item in checks.listed(node, self.problems, what):
-            if len(item.items) != size if size else len(item.items) < 2:
-                need = f"{size} channels" if size else "two or more channels"
+            least = 1 if row.channels == "some" else 2
+            if len(item.items) != size if size else len(item.items) < least:
+                counts = {1: "one or more channels", 2: "two or more channels"}
+                need = f"{size} channels" if size else counts[least]
                 self._add(item, f"{draft.name} takes {need} together, found {len(item.items)}")
                 continue
             names = [self._known(child, draft) for child in item.items]

@@ -14,7 +14,7 @@ from typing import Any
 from cytoloom.files import digest
 from cytoloom.layouts import KINDS_OF_IMAGES
 from cytoloom.plan.jobs import BASE_MEMORY_MB, Command, Job, PlannedStep
-from cytoloom.plan.layers import EXTENSIONS, FOLDERS, LayerPlan, Position, part_name, slug
+from cytoloom.plan.layers import EXTENSIONS, LayerPlan, Position, part_name, slug
 from cytoloom.plan.model import INGEST, Pipeline
 from cytoloom.plan.positions import Opened, PositionSource
 from cytoloom.provenance import provenance_name
@@ -396,7 +396,7 @@ def _report(
         name
         for layers in delivered.values()
         for _, layer in layers
-        if layer.extension in TABULAR or layer.kind in FOLDERS
+        if layer.extension in TABULAR or layer.kind == "flatfield"
         for name in layer.names()
     ]
     command = Command("deliver_report").option("run", str(run_file))

@@ -174,10 +174,8 @@ class Flow:
     def _layer(self, draft: Draft, kind: str, name: str) -> Layer | None:
         """Return the current layer of a kind of a channel."""
         table = self.tables.get(name)
-        if kind == "detections":
-            return self.detections.get(name)
-        if kind == "background":
-            return self.backgrounds.get(name)
+        if kind in ("detections", "background"):
+            return (self.detections if kind == "detections" else self.backgrounds).get(name)
         if kind == "image":
             return self.images.get(name) or (table.image if table else None)
         if kind == "label":

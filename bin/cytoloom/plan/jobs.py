@@ -18,7 +18,7 @@ from typing import Any
 from cytoloom.layouts import KINDS_OF_IMAGES
 from cytoloom.plan.layers import (
     EXTENSIONS,
-    FOLDERS,
+    PLACES,
     LayerPlan,
     Position,
     part_name,
@@ -133,6 +133,9 @@ class Builder:
         position (by its name) and for a group, and their digest.
     overlap
         Overlap of patches that the pipeline asks for [px].
+    edits
+        Gives, for a step whose results users may edit, the options that name what they flagged
+        at a position (by its slug), and their digest.
     value
         Gives the value of an argument of a step, given or by default.
     """
@@ -144,6 +147,7 @@ class Builder:
     model: Callable[[Step], tuple[dict[str, Any], str]] = lambda _step: ({}, "")
     files: Callable[[Step, str, Group], tuple[dict[str, Any], str]] = lambda *_: ({}, "")
     overlap: int = 0
+    edits: Callable[[Step, str], tuple[dict[str, str], str]] = lambda *_: ({}, "")
     value: Callable[[Step, str], Any] = lambda step, name: step.args.get(name)
 
     @property
@@ -175,8 +179,13 @@ class Builder:
             else:
                 for jobs in all_jobs:
                     jobs.before(phase)
-        for jobs in all_jobs:
-            jobs.build()
+        if step.row.fan_out == "run":
+            for group in step.groups:
+                first, *others = [jobs for jobs in all_jobs if jobs.group is group]
+                first.build(others)
+        else:
+            for jobs in all_jobs:
+                jobs.build()
         return planned
 
 
@@ -192,8 +201,14 @@ class _GroupJobs:
     between: dict[str, LayerPlan] = field(default_factory=dict)  # made by earlier phases
     left_out: set[str] = field(default_factory=set)  # what those that are not needed would make
 
-    def build(self) -> None:
-        """Add the tasks of the step's own phase and of those after it."""
+    def build(self, others: Sequence[_GroupJobs] | None = None) -> None:
+        """Add the tasks of the step's own phase and of those after it.
+
+        Parameters
+        ----------
+        others
+            The same group at all other positions, where one task does all.
+        """
         row, grid = self.step.row, self.position.grid
         core = row.core
         regions = self._regions(core)
@@ -209,13 +224,16 @@ class _GroupJobs:
                 continue
             kind = "corelabel" if seams and layer.kind == "label" else layer.kind
             part = merging and kind not in EXTENSIONS
-            made[role] = self._layer(f"{kind}part" if part else kind, regions, layer.channel)
+            place = None if others is None else self.builder.run
+            made[role] = self._layer(f"{kind}part" if part else kind, regions, layer.channel, place)
+            for jobs in others or ():
+                jobs.position.add(self.step.slug, layer.channel, kind, made[role])
         if seams:
             made["objects"] = self._layer("objects", regions)
         if any(layer.kind in KINDS_OF_IMAGES for layer in made.values()):
             made["statistics"] = self._layer("statistics", regions)
         for index, region in enumerate(regions):
-            self._task(core, index, region, made)
+            self._task(core, index, region, made, others)
         if seams:
             self._stitch(regions, made)
         if merging:
@@ -342,18 +360,18 @@ class _GroupJobs:
             ]
         if phase.statistics:
             files += self._statistics(phase, command, region, others)
-        if phase.fan_out != "position":
+        if phase.fan_out not in ("position", "run"):
             command.option("region", str(region))
         command.option("halo", self._halo(phase) or None)
         if self.group.output_channel not in self.group.channels:
             command.option("channel", self.group.output_channel)
-        outputs, publish = [], {}
+        outputs: list[str] = []
+        publish: dict[str, str] = {}
         for role, layer in made.items():
             name = layer.parts[index][0]
             command.output(role, name)
             outputs.append(name)
-            if layer.kind in FOLDERS and self.step.output and not layer.inner:
-                publish[name] = f"{FOLDERS[layer.kind]}/{name}"
+            publish |= self._published(layer, name)
         command.option("cores", phase.cores if phase.cores > 1 else None)
         model, digest = self.builder.model(self.step)
         given, content = self.builder.files(self.step, self.position.name, self.group)
@@ -368,6 +386,12 @@ class _GroupJobs:
             phase=phase, also=f"{digest if model else ''} {content if given else ''}".strip(),
             place=self.builder.run if others is not None else None, publish=publish,
         )  # fmt: skip
+
+    def _published(self, layer: LayerPlan, name: str) -> dict[str, str]:
+        """Return where a file goes in the results, if it leaves as it is made."""
+        if layer.kind not in PLACES or not self.step.output or layer.inner:
+            return {}
+        return {name: PLACES[layer.kind](layer.position, layer.tag, name)}
 
     def _statistics(
         self,
@@ -485,15 +509,28 @@ class _GroupJobs:
                 command.option(row.merge_option or role, layer.glob)
                 files += layer.names()
         kinds = {role: layer.kind for role, layer in self.group.outputs.items()}
+        publish: dict[str, str] = {}
         for role, kind in (kinds | {kind: kind for kind in row.merge_makes}).items():
-            if kind in EXTENSIONS:
+            if role in made and not made[role].kind.endswith("part"):
                 continue
-            final = self._layer(kind, [None]).parts[0][0]
+            if kind == "trackedlabel" or role in self.between:
+                continue
+            layer = self._layer(kind, [None])
+            final = layer.parts[0][0]
             command.output(role, final)
             outputs.append(final)
+            publish |= self._published(layer, final)
+        given, content = self.builder.files(self.step, self.position.name, self.group)
+        flagged, edits = self.builder.edits(self.step, self.position.slug)
         for name in row.merge_args:
-            command.option(name, self.step.args.get(name))
-        self._add("merge", command, files, outputs, None, "merge", executable=row.merge)
+            command.option(name, given.get(name, self.step.args.get(name)))
+        for name, path in flagged.items():
+            command.option(name, path)
+        used = content if set(given) & set(row.merge_args) else ""
+        self._add(
+            "merge", command, files, outputs, None, "merge", executable=row.merge,
+            also=f"{used} {edits}".strip(), publish=publish,
+        )  # fmt: skip
 
     def _relabel(self, made: dict[str, LayerPlan]) -> None:
         """Add the phase that paints the label image with track numbers."""

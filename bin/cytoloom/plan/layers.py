@@ -8,10 +8,12 @@ will make and the files of its parts.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cytoloom.layouts import default_layout
 from cytoloom.regions import Region, Shape, cut
+from cytoloom.traces import csv_name
 
 EXTENSIONS = {
     "image": "zarr",
@@ -31,11 +33,26 @@ EXTENSIONS = {
     "settled": "db",
     "flatfield": "tif",
     "thresholds": "json",
+    "tracescsv": "csv",
+    "samplescsv": "folder",
+    "fitspages": "folder",
 }
-FOLDERS = {"flatfield": "flatfields"}  # of the results, for kinds that leave as they are made
+# Where in the results kinds go that leave as they are made.
+PLACES: dict[str, Callable[[str, str, str], str]] = {
+    "flatfield": lambda _position, _tag, name: f"flatfields/{name}",
+    "tracescsv": lambda position, tag, _name: traces_csv(position, tag),
+    "samplescsv": lambda _position, tag, _name: f"samples/{tag}",
+    "fitspages": lambda _position, tag, _name: f"fits/{tag}",
+}
 CHUNK_UNIT = 64  # a multiple of every network's stride, so that tiles begin on it
 BATCH_VOXELS = 2**25
 LONG = 8.0  # s
+
+
+def traces_csv(position: str, tag: str) -> str:
+    """Return where the CSV of traces of a position goes in the results."""
+    name = csv_name(position)
+    return name if tag == "Extraction" else f"{name.removesuffix('.csv')}_{tag}.csv"
 
 
 def slug(name: str) -> str:

@@ -27,14 +27,14 @@ STAGES = (
     "postprocessing",
     "evaluation",
 )
-CHANNELS = ("one", "pair", "triple", "many", "image_label", "images_labels")
-FAN_OUTS = ("patch", "frames", "position")
+CHANNELS = ("one", "pair", "triple", "many", "some", "image_label", "images_labels")
+FAN_OUTS = ("patch", "frames", "position", "run")
 TURNS = (None, "even", "odd")
 STATISTICS = (None, "frame", "stack")
 GPU = (None, "optional")
 _TUPLES = ("input_type", "output_type", "aliases", "merge_makes", "merge_args", "whole", "files",
            "model_families")  # fmt: skip
-_MAPPINGS = ("inputs", "outputs", "reads", "makes")
+_MAPPINGS = ("inputs", "outputs", "reads", "makes", "edited")
 
 
 class RegistryError(Exception):
@@ -110,6 +110,7 @@ class Row:
     whole: tuple[str, ...] = ()
     around: int = 0
     files: tuple[str, ...] = ()
+    edited: Mapping[str, str] = field(default_factory=dict)
     select: bool = False
     fan_out: str = "position"
     statistics: str | None = None
