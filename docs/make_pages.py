@@ -84,6 +84,13 @@ KINDS = {
     "detections": "Probability and class of each object that a network found.",
     "transforms": "How each frame was moved: one row for each frame.",
     "solver": "What the integer program came to: one row for each window.",
+    "traces": "Traces of single cells: one row for each cell and frame; a column for each feature "
+    "and channel follows. Cells are those that the filters left.",
+    "trace_filters": "How many cells and rows each filter of the traces left.",
+    "samples": "Traces of all positions, joined by sample: the columns of the traces follow.",
+    "fits": "One row for each fitted trace; value and 95 % confidence limits of each parameter of "
+    "the model follow.",
+    "trace_statistics": "One row for each trace: area under the curve, onset, greatest change.",
     "evaluation": "Scores against ground truth: one row for each metric, threshold and frame.",
 }
 

@@ -2,9 +2,9 @@
 
 A mask becomes a canvas of words with a margin as wide as the footprint on all sides; what
 lies in the margin is what the mask is taken to be outside the image. A dilation is then
-shifts and ORs of whole arrays that fit into the processor's cache: tens of times faster than pixel by pixel, and equal to
-``scipy.ndimage.binary_dilation`` and ``binary_erosion`` bit for bit, for footprints that
-are symmetric and whose rows are runs about the middle: discs and squares.
+shifts and ORs of whole arrays that fit into the processor's cache: tens of times faster
+than pixel by pixel, and equal to ``scipy.ndimage`` bit for bit, for footprints that are
+symmetric and whose rows are runs about the middle: discs and squares.
 """
 
 from __future__ import annotations

@@ -353,6 +353,42 @@ bbox_y0         int32   px       bounding box, first row
 bbox_x1         int32   px       bounding box, last column (included)
 bbox_y1         int32   px       bounding box, last row (included)
 """,
+    "samples": """
+sample          text    -        sample, by samples.yaml; the position's name without one
+position        text    -        position
+fov             int32   -        number at the end of the position's name
+cell            int64   -        track of the cell
+frame           int32   frame    time index, from 0
+time_h          float?  h        time
+good            bool    -        always true: others are left out
+""",
+    "fits": """
+sample          text    -        sample
+trace           text    -        column of the traces that was fitted
+position        text    -        position
+fov             int32   -        number at the end of the position's name
+cell            int64   -        track of the cell
+model_type      text    -        model
+success         bool    -        whether there was a fit
+r_squared       float   -        share of the variance explained, from 0 to 1
+quality         text    -        good (above 0.9), fair (above 0.7), poor
+points          int32   -        points that were fitted
+aic             float?  -        Akaike's information criterion: the lower, the better the model
+""",
+    "trace_statistics": """
+sample          text    -        sample
+trace           text    -        column of the traces
+position        text    -        position
+fov             int32   -        number at the end of the position's name
+cell            int64   -        track of the cell
+auc             float?  -        area under the curve (trapezoids) [value x h]
+onset_time_h    float?  h        onset of the rise: offset + slope x max(t - onset, 0)
+onset_slope     float?  -        slope after it [value / h]
+onset_offset    float?  -        level before it
+event           bool    -        whether there is a change (CUSUM)
+event_time_h    float?  h        time of the greatest change
+event_score     float?  -        its CUSUM, in standard deviations
+""",
     "trace_filters": """
 position        text    -        position
 order           int32   -        from 0
@@ -383,6 +419,9 @@ KEYS = {
     "death_thresholds": ("position", "death_threshold"),
     "detections": ("position", "frame", "label"),
     "traces": ("position", "cell", "frame"),
+    "samples": ("sample", "position", "cell", "frame"),
+    "fits": ("sample", "trace", "position", "cell"),
+    "trace_statistics": ("sample", "trace", "position", "cell"),
     "trace_filters": ("position", "order"),
     "evaluation": ("position", "channel", "metric", "threshold", "frame"),
     "cells": ("position", "frame", "label", "channel"),

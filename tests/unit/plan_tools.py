@@ -55,6 +55,8 @@ _ARGUMENTS = {
     "track_trackpy": "linking_max_distance: Annotated[float, at_least(0)] = 15.0",
     "analyse_contact": "base_image: bool = False, distance: Annotated[float, at_least(0)] = 0.0",
     "analyse_contact_merge": "max_gap: Annotated[int, at_least(0)] = 0",
+    "analyse_traces": "min_frames: int = 30, border_margin: int = 50, "
+    "frame_interval: float | None = None, time_mapping: str | None = None",
     "analyse_triangulation": "method: Literal['delaunay', 'threshold_connected'] = 'delaunay', "
     "base_image: bool = False",
     "analyse_filter": "column: str, operation: Literal['<', '>', '==', '!=', '<=', '>='], "
