@@ -12,6 +12,8 @@ include { ANALYSE as KILLING } from './analyse'
 include { ANALYSE as TRACKPY_MSD } from './analyse'
 include { ANALYSE as SPLINE_BACKGROUND } from './analyse'
 include { ANALYSE as EXTRACTION } from './analyse'
+include { ANALYSE_STORE as CROPPING } from './analyse_store'
+include { ANALYSE_STORE as CACHING } from './analyse_store'
 include { MERGE_PARTS } from './merge_parts'
 
 workflow POSTPROCESSING {
@@ -29,5 +31,7 @@ workflow POSTPROCESSING {
     if (tasks.TRACKPY_MSD) TRACKPY_MSD(tasks.remove('TRACKPY_MSD'))
     if (tasks.SPLINE_BACKGROUND) SPLINE_BACKGROUND(tasks.remove('SPLINE_BACKGROUND'))
     if (tasks.EXTRACTION) EXTRACTION(tasks.remove('EXTRACTION'))
+    if (tasks.CROPPING) CROPPING(tasks.remove('CROPPING'))
+    if (tasks.CACHING) CACHING(tasks.remove('CACHING'))
     if (tasks.MERGE_PARTS) MERGE_PARTS(tasks.remove('MERGE_PARTS'))
 }

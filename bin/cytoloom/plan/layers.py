@@ -36,6 +36,8 @@ EXTENSIONS = {
     "tracescsv": "csv",
     "samplescsv": "folder",
     "fitspages": "folder",
+    "crops": "folder",
+    "cache": "folder",
 }
 # Where in the results kinds go that leave as they are made.
 PLACES: dict[str, Callable[[str, str, str], str]] = {
@@ -43,10 +45,17 @@ PLACES: dict[str, Callable[[str, str, str], str]] = {
     "tracescsv": lambda position, tag, _name: traces_csv(position, tag),
     "samplescsv": lambda _position, tag, _name: f"samples/{tag}",
     "fitspages": lambda _position, tag, _name: f"fits/{tag}",
+    "crops": lambda position, tag, _name: store_of(position, tag, "Cropping", "cells.zarr"),
+    "cache": lambda position, tag, _name: store_of(position, tag, "Caching", "images.zarr"),
 }
 CHUNK_UNIT = 64  # a multiple of every network's stride, so that tiles begin on it
 BATCH_VOXELS = 2**25
 LONG = 8.0  # s
+
+
+def store_of(position: str, tag: str, usual: str, name: str) -> str:
+    """Return where a store of a position goes in the results."""
+    return f"{position}/{name}" if tag == usual else f"{position}/{tag}.{name}"
 
 
 def traces_csv(position: str, tag: str) -> str:

@@ -1,0 +1,23 @@
+/*
+ * Layers and tables of a position into a store that is a result as it stands.
+ */
+include { image; script_of; stub_of; published } from '../plan'
+
+process ANALYSE_STORE {
+    tag "${job.id}"
+    label 'process_low'
+    container { image(job) }
+    publishDir path: System.properties['cytoloom.outdir'], mode: System.properties['cytoloom.publish_mode'], saveAs: { name -> published(job, name) }
+
+    input:
+    tuple val(job), path(inputs, stageAs: 'in/*')
+
+    output:
+    path 'out/*', emit: made, topic: made
+
+    script:
+    script_of(job, task)
+
+    stub:
+    stub_of(job)
+}
