@@ -5,6 +5,7 @@
 include { CORRECT as MERGE } from './filter'
 include { CORRECT as PERCENTILE } from './filter'
 include { CORRECT as GAMMA } from './filter'
+include { CORRECT as USER } from './filter'
 include { CORRECT as MODEL_MAP } from './filter'
 include { CORRECT as CORRELATION } from './filter'
 include { CORRECT as FLATFIELD; CORRECT as FLATFIELD_ESTIMATE } from './filter'
@@ -28,6 +29,7 @@ workflow PREPROCESSING {
     if (tasks.MERGE) MERGE(tasks.remove('MERGE'))
     if (tasks.PERCENTILE) PERCENTILE(tasks.remove('PERCENTILE'))
     if (tasks.GAMMA) GAMMA(tasks.remove('GAMMA'))
+    if (tasks.USER) USER(tasks.remove('USER'))
     if (tasks.MODEL_MAP) MODEL_MAP(tasks.remove('MODEL_MAP'))
     if (tasks.CORRELATION) CORRELATION(tasks.remove('CORRELATION'))
     if (tasks.FLATFIELD_ESTIMATE) FLATFIELD_ESTIMATE(tasks.remove('FLATFIELD_ESTIMATE'))
