@@ -22,6 +22,15 @@ PREFLIGHT = (
     "position", "channel", "kind", "path", "files", "format", "shape_tzyx", "used_tzyx", "dtype",
     "pixel_size_um", "frame_interval_s", "missing_in_file",
 )  # fmt: skip
+DESCRIBED = {
+    "methods.md": "the methods in words for a paper, with references",
+    "references.bib": "the same references for a reference manager (BibTeX)",
+    "ro-crate-metadata.json": "the whole run for machines: a Workflow Run RO-Crate",
+    "pipeline_info/versions.yml": "versions of all tools and libraries",
+    "pipeline_info/parameters.yml": "all parameters and arguments, those by default too",
+    "pipeline_info/inputs.sha256": "SHA-256 of every file of the input and of the models",
+    "pipeline_info/provenance.jsonl": "one line for each task: arguments, digests, time, memory",
+}
 CONTENT = {
     "cells": "measurements of every cell in every frame",
     "tracks": "measurements of every cell with its track",
@@ -101,7 +110,8 @@ def list_files(inputs: Inputs) -> list[dict[str, Any]]:
         for paths in networks.values():
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
             files.append(entry(f"tables/{paths[0].name}", f"network (GraphML){more}"))
-    return [*files, entry("summary.json", "the main numbers")]
+    files.append(entry("summary.json", "the main numbers"))
+    return [*files, *(entry(path, content) for path, content in DESCRIBED.items())]
 
 
 def entry(path: str, content: str, *ends: str) -> dict[str, Any]:

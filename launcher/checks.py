@@ -175,6 +175,8 @@ def test(words: list[str]) -> int:
     folder = install.ensure("test")
     for name in tested_families(tiers):
         install.ensure(name)
+    if "--fast" not in tiers:
+        install.ensure_tool("rocrate", "the validator of crates")
     nextflow.ensure()
     nextflow.ensure_java()
     env = clean_environment()

@@ -208,10 +208,14 @@ def ensure(family: str) -> Path:
     return install_once(environment_path(family, PROJECT), "bin/python", make)
 
 
+def tool_folder(name: str) -> Path:
+    """Environment of one of the launcher's own tools, whether or not it has been made."""
+    return cache() / "tools" / f"{name}-{pinned(PINS / name / 'requirements.lock')}"
+
+
 def ensure_tool(name: str, what: str) -> Path:
-    """Environment of one of the launcher's own tools (jgo, jdk)."""
-    lock = PINS / name / "requirements.lock"
-    target = cache() / "tools" / f"{name}-{pinned(lock)}"
+    """Environment of one of the launcher's own tools (jgo, jdk; rocrate for the tests)."""
+    lock, target = PINS / name / "requirements.lock", tool_folder(name)
     return install_once(
         target, "bin/python", lambda folder: make_environment(folder, lock, f"installing {what}")
     )

@@ -97,6 +97,7 @@ def make_plan() {
     def outdir = file(params.outdir ?: plan.outdir).toString()
     file("${outdir}/pipeline_info").mkdirs()
     path.copyTo("${outdir}/pipeline_info/plan.json")
+    file("${outdir}/pipeline_info/engine.json").text = engine()
     // With --from, files of an earlier run join the stream.
     def given = (plan.given ?: []).collect { one -> java.nio.file.Path.of(one.path) }
     return [steps: plan.steps, given: given, outdir: outdir]
@@ -122,6 +123,17 @@ def run_planner() {
     def code = builder.start().waitFor()
     if (code || params.dry_run) System.exit(code)
     return path
+}
+
+/** What the crate of a run says of Nextflow: nothing that changes from run to run by itself. */
+def engine() {
+    return groovy.json.JsonOutput.toJson([
+        nextflow: workflow.nextflow.version.toString(), java: System.getProperty('java.version'),
+        profile: workflow.profile, user: workflow.userName,
+        container: workflow.containerEngine ?: '',
+        images: workflow.containerEngine ? file(image_file('x')).parent.toString() : '',
+        parameters: params.findAll { name, value -> name != 'plan' && value != null && value != false }.collectEntries { name, value -> [name, value.toString()] },
+    ])
 }
 
 /**
@@ -177,7 +189,7 @@ def free_slot(slots, step, tools) {
 /** What a task's result depends on, always in the same order: this is what Nextflow hashes. */
 def task_of(job) {
     return [
-        id: job.id, command: job.command, code: job.code ?: '', inputs: job.inputs, outputs: job.outputs,
+        id: job.id, command: job.command, code: (job.code ?: '') + (job.reads_engine ? " engine ${engine().digest('SHA-256').take(16)}" : ''), inputs: job.inputs, outputs: job.outputs,
         environment: job.environment ?: (job.family ? environment_of(job.family) : ''),
     ]
 }

@@ -1,16 +1,17 @@
 """What a task leaves beside its outputs: ``<output>.provenance.json``, by its first name in order.
 
-Executable, version, arguments, digests of inputs and outputs, device, seconds and
-peak memory. Seconds are split into ``compute`` and ``start_up`` (the interpreter's
-start and all imports, wherever they happen), so that the overhead of a task can be
-read off. Nothing here goes into the outputs themselves: they stay the same byte for
-byte from run to run.
+Executable, version, arguments, digests of inputs and outputs, device, seconds, peak
+memory, and when the task began and ended (UTC). Seconds are split into ``compute`` and
+``start_up`` (the interpreter's start and all imports, wherever they happen), so that the
+overhead of a task can be read off. Nothing here goes into the outputs themselves: they
+stay the same byte for byte from run to run.
 """
 
 from __future__ import annotations
 
 import builtins
 import contextlib
+import datetime as dt
 import json
 import os
 import platform
@@ -52,6 +53,7 @@ def recording(executable: str, values: dict[str, Any], roles: dict[str, Any]) ->
     with clock:
         yield
     total = time.perf_counter() - began
+    start = _process_start()
     inputs = _paths(values, roles, "input")
     outputs = _paths(values, roles, "output")
     existing = [path for path in outputs if path.exists()]
@@ -69,8 +71,10 @@ def recording(executable: str, values: dict[str, Any], roles: dict[str, Any]) ->
         "device": "cpu",
         "seconds": {
             "compute": round(total - clock.seconds, 3),
-            "start_up": round(clock.seconds + began - _process_start(), 3),
+            "start_up": round(clock.seconds + began - start, 3),
         },
+        "started": _utc(time.time() - (time.perf_counter() - start)),
+        "ended": _utc(time.time()),
         "peak_memory_mb": round(_peak_memory_mb(), 1),
         **_notes,
     }
@@ -106,6 +110,11 @@ def _paths(values: dict[str, Any], roles: dict[str, Any], role: str) -> list[Pat
 
 def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | list | None) else str(value)
+
+
+def _utc(seconds: float) -> str:
+    """Return a time of the system's clock as ISO 8601 in UTC, to the millisecond."""
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="milliseconds")
 
 
 def _process_start() -> float:

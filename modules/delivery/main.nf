@@ -7,6 +7,7 @@ include { DELIVER as PYRAMID } from './deliver'
 include { DELIVER as EXPORT } from './deliver'
 include { DELIVER as REPORT } from './deliver'
 include { DELIVER as SWEEP } from './deliver'
+include { UNITE as CRATE } from './unite'
 
 workflow DELIVERY {
     take:
@@ -18,4 +19,5 @@ workflow DELIVERY {
     if (tasks.EXPORT) EXPORT(tasks.remove('EXPORT'))
     if (tasks.REPORT) REPORT(tasks.remove('REPORT'))
     if (tasks.SWEEP) SWEEP(tasks.remove('SWEEP'))
+    if (tasks.CRATE) CRATE(tasks.remove('CRATE'))
 }

@@ -1,6 +1,6 @@
 /*
- * Parts united by hard link. No container: a link between two bind mounts fails even on one
- * file system.
+ * On the host, without a container: parts united by hard link, because a link between two bind
+ * mounts fails even on one file system; and the crate, which looks at images and input.
  */
 include { script_of; stub_of; published } from '../plan'
 

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from cytoloom.crate.citations import load_citations
+from cytoloom.crate.methods import OWN, cited
 from cytoloom.plan import entries, grammar, resources
 from cytoloom.plan.given import SHEET_COLUMNS
 from cytoloom.plan.grammar import load_pipeline
 from cytoloom.plan.model import Overrides
 from cytoloom.plan.nodes import parse
 from cytoloom.plan.problems import Problems
-from cytoloom.plan.registry import STAGES
+from cytoloom.plan.registry import STAGES, load_registry
 from launcher import PROJECT, commands, options
 
 WRITTEN = sorted(
@@ -245,6 +247,18 @@ def test_every_key_of_the_grammar_is_described():
     assert not [name for name in SHEET_COLUMNS if f"| `{name}` |" not in sheet]
     parameters = json.loads((PROJECT / "nextflow_schema.json").read_text())["$defs"]["run"]
     assert not [name for name in parameters["properties"] if f"`--{name}" not in page]
+
+
+def test_every_step_says_what_a_paper_says_of_it():
+    """In its row: `methods`, and references that are known, or `cite: own`."""
+    known = load_citations()
+    for row in load_registry():
+        if row.available:
+            keys = cited(row.methods, row.cite)
+            assert row.methods, f"{row.name}: add methods (see the head of assets/steps.yaml)"
+            assert keys, f"{row.name}: cite something with [@key], or say cite: own"
+            unknown = set(keys) - set(known) - {OWN}
+            assert not unknown, f"{row.name}: {unknown} is not in assets/citations.yaml"
 
 
 def test_every_page_can_be_found():

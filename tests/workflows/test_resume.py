@@ -37,7 +37,7 @@ pipeline:
     - {name: Kinematics, channels: [A]}
 """
 RESOURCES = "pipeline: {label_to_sparse: {core: {batch_size: 2}}}\n"
-EVERY_CHANGE = {"unite p1", "export tables", "report"}
+EVERY_CHANGE = {"unite p1", "export tables", "report", "crate"}
 
 
 def write_movie(folder, name, seed):
@@ -141,13 +141,13 @@ def test_an_argument_runs_its_step_and_what_follows(work):
     (work / "p.yaml").write_text(
         text.replace("channels: [A]}", "channels: [A], args: {min_length: 2}}")
     )
-    assert ran(work) == {"Kinematics p1 A 0000", "export tables", "report"}
+    assert ran(work) == {"Kinematics p1 A 0000", "export tables", "report", "crate"}
 
 
 def test_a_line_of_a_stage_runs_that_stage(work):
     with open(work / "project" / "bin" / "analyse_kinematics.py", "a") as script:
         script.write("# one more line\n")
-    assert ran(work) == {"Kinematics p1 A 0000", "export tables", "report"}
+    assert ran(work) == {"Kinematics p1 A 0000", "export tables", "report", "crate"}
 
 
 def test_a_line_of_shared_code_runs_who_imports_it(work):
@@ -161,7 +161,7 @@ def test_a_line_of_shared_code_runs_who_imports_it(work):
         if module in modules_of(project / "bin" / f"{executable}.py")
     }
     assert users == {"analyse_kinematics"}
-    assert ran(work) == {"Kinematics p1 A 0000", "export tables", "report"}
+    assert ran(work) == {"Kinematics p1 A 0000", "export tables", "report", "crate"}
 
 
 def test_a_line_that_nobody_imports_runs_nothing(work):

@@ -22,9 +22,11 @@ from cytoloom.files import digest as digest_of_file
 from cytoloom.files import writing
 from cytoloom.models import PROJECT, digest_of, family_of
 from cytoloom.plan.arguments import Signatures
+from cytoloom.plan.crate import crate_step
 from cytoloom.plan.digests import frames_digest, region_digests
 from cytoloom.plan.edits import Edits
 from cytoloom.plan.ends import delivery_steps, ingest_steps, sweep_steps
+from cytoloom.plan.facts import facts
 from cytoloom.plan.grammar import CAP, load_pipeline
 from cytoloom.plan.jobs import Builder, Job, PlannedStep
 from cytoloom.plan.layers import Grid, Position, share_of
@@ -144,8 +146,12 @@ def make_plan(
     files.problems.raise_if_any()
     plan.warnings += _notices({job.family for job in plan.jobs()})
     plan.warnings += files.problems.warnings
-    if pipeline.start:
-        _skip(plan, {step.slug for step in pipeline.steps[: pipeline.start]})
+    about = digest and facts(
+        [_in_family_of_model(step, path.parent) for step in pipeline.steps],
+        sources, plan.steps, lambda step: model(step)[0], files.used,
+        cache=cache, verify=verify,
+    )  # fmt: skip
+    earlier = _skip(plan, {step.slug for step in pipeline.steps[: pipeline.start]})
     text = json.dumps(describe(plan), indent=1, sort_keys=True, default=str)
     run_digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     if run_file is not None:
@@ -155,7 +161,10 @@ def make_plan(
     if joined:
         plan.steps += sweep_steps(positions, plan.steps, code, where, run_digest)
     else:
-        plan.steps += delivery_steps(pipeline, positions, plan.steps, code, where, run_digest)
+        plan.steps += delivery_steps(
+            pipeline, positions, plan.steps, code, where, run_digest, earlier
+        )
+    plan.steps.append(crate_step(plan.steps, code, plan.outdir, where, run_digest, about or None))
     for job in plan.jobs():
         job.outputs.append(provenance_name(job.outputs))
     return plan
@@ -328,8 +337,11 @@ def _shares(pipeline: Pipeline, shape: Shape) -> tuple[int, ...]:
     return tuple(share for share in shares if share)
 
 
-def _skip(plan: Plan, slugs_: set[str]) -> None:
-    """Take the files of the steps before ``--from`` from an earlier run in the same folder."""
+def _skip(plan: Plan, slugs_: set[str]) -> list[str]:
+    """Take the files of the steps before ``--from`` from an earlier run in the same folder.
+
+    Returns the names of the provenance of those steps, as far as it is still there.
+    """
     listing = plan.outdir / FILES_OF_RUN
     skipped = [step for step in plan.steps if step.tag in slugs_]
     plan.steps = [step for step in plan.steps if step.tag not in slugs_]
@@ -340,7 +352,7 @@ def _skip(plan: Plan, slugs_: set[str]) -> None:
     }
     needed |= skipped_names
     if not needed:
-        return
+        return []
     if not listing.is_file():
         raise InputMissing(
             f"--from: {listing} is not there: an earlier run in the same output folder is needed, "
@@ -353,7 +365,11 @@ def _skip(plan: Plan, slugs_: set[str]) -> None:
             f"--from: {len(missing)} files of the earlier run are gone or were made otherwise "
             f"(the first: {missing[0]}); run without --from, with -resume"
         )
-    plan.given = sorted((name, known[name]) for name in needed)
+    jobs = [job for step in skipped for phase in step.phases.values() for job in phase]
+    records = {provenance_name(job.outputs) for job in jobs}
+    records = {name for name in records if Path(known.get(name, "/-")).exists()}
+    plan.given = sorted((name, known[name]) for name in needed | records)
+    return sorted(records)
 
 
 def to_json(plan: Plan, environment: Callable[[str], str], version: str) -> dict[str, Any]:
@@ -397,6 +413,7 @@ def _job_json(job: Job, environment: Callable[[str], str]) -> dict[str, Any]:
         "inputs": job.inputs,
         "outputs": job.outputs,
         "publish": job.publish,
+        "reads_engine": job.reads_engine,
     }
 
 

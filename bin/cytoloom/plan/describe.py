@@ -99,8 +99,9 @@ def run_description(plan: Plan, version: str) -> dict[str, Any]:
                 ),
                 "args": dict(step.args),
                 "output": step.output,
+                "earlier": index < pipeline.start,
             }
-            for step in pipeline.steps[pipeline.start :]
+            for index, step in enumerate(pipeline.steps)
         ],
         "sweep": sweep_description(plan),
     }

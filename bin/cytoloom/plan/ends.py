@@ -28,7 +28,7 @@ Code = Callable[[str, str], str]
 Digests = Callable[[Opened, Sequence[Region]], list[str]]
 
 
-def _job(
+def core_job(
     what: str,
     command: Command,
     code: Code,
@@ -132,7 +132,7 @@ def _image_jobs(
         for layer, name in zip(written, names, strict=True):
             command.output("image" if layer.kind == "label" else layer.kind, name)
         jobs.append(
-            _job(
+            core_job(
                 f"{INGEST} {place.slug} {channel} {kind} {index:04d}",
                 command,
                 code,
@@ -156,7 +156,7 @@ def _table_job(place: Position, opened: Opened, channel: str, code: Code) -> Job
     command = _common(Command("ingest_table"), place, opened).output("cells", name)
     content = digest(path) if path.exists() else "absent"
     what = f"{INGEST} {place.slug} {channel} table"
-    return _job(what, command, code, [], [name], also=f"content {content}")
+    return core_job(what, command, code, [], [name], also=f"content {content}")
 
 
 # ---- delivery ---------------------------------------------------------------------------
@@ -169,6 +169,7 @@ def delivery_steps(
     code: Code,
     run_file: Path,
     run_digest: str,
+    earlier: Sequence[str] = (),
 ) -> list[PlannedStep]:
     """Return the steps that make the results that a user opens.
 
@@ -178,6 +179,8 @@ def delivery_steps(
         All planned steps so far: their provenance goes into the report.
     run_file, run_digest
         The description of the run for the report, and a digest of its content.
+    earlier
+        Names of the provenance of steps that an earlier run made.
     """
     hidden = {step.slug for step in pipeline.steps if not step.output}
     delivered = {p.slug: _delivered(p, hidden) for p in places}
@@ -190,7 +193,7 @@ def delivery_steps(
         _export_tracks(place, delivered[place.slug], code, export)
     _export_tables(delivered, code, export)
     made = [s for s in (pyramid, unite, export) if s.phases]
-    _report([*steps, *made], delivered, code, run_file, run_digest, report)
+    _report([*steps, *made], delivered, code, run_file, run_digest, report, earlier)
     return [*made, report]
 
 
@@ -223,7 +226,7 @@ def sweep_steps(
     also = f"page {_page_digest()} run {run_digest}"
     step.add(
         "core",
-        _job("sweep", command, code, files, outputs.values(), also=also, publish=publish),
+        core_job("sweep", command, code, files, outputs.values(), also=also, publish=publish),
     )
     return [step]
 
@@ -272,7 +275,7 @@ def _unite(
     command.output("store", store)
     unite.add(
         "core",
-        _job(
+        core_job(
             f"unite {place.slug}",
             command,
             code,
@@ -296,7 +299,7 @@ def _pyramid(
         command.option("region", str(region)).output("pyramid", name)
         step.add(
             "core",
-            _job(
+            core_job(
                 f"pyramid {place.slug} {channel} {region}",
                 command,
                 code,
@@ -339,7 +342,7 @@ def _export_tracks(
             command.output(name, path)
         step.add(
             "core",
-            _job(
+            core_job(
                 f"export {place.slug} {edges.tag} {edges.channel}",
                 command,
                 code,
@@ -371,14 +374,19 @@ def _export_tables(
     command.output("tables", "tables")
     step.add(
         "core",
-        _job("export tables", command, code, files, ["tables"], publish={"tables": "tables"}),
+        core_job("export tables", command, code, files, ["tables"], publish={"tables": "tables"}),
     )
 
 
 def _page_digest() -> str:
     """Return a digest of the report's template, style and colours."""
+    return assets_digest("report", "palette.yaml")
+
+
+def assets_digest(*names: str) -> str:
+    """Return a digest of files or folders of ``assets/``."""
     assets = Path(__file__).resolve().parents[3] / "assets"
-    return "-".join(digest(assets / name)[:8] for name in ("report", "palette.yaml"))
+    return "-".join(digest(assets / name)[:8] for name in names)
 
 
 def _report(
@@ -388,6 +396,7 @@ def _report(
     run_file: Path,
     run_digest: str,
     report: PlannedStep,
+    earlier: Sequence[str],
 ) -> None:
     jobs = [job for step in steps for phase in step.phases.values() for job in phase]
     provenance = [provenance_name(job.outputs) for job in jobs]
@@ -405,11 +414,11 @@ def _report(
     outputs = ["report.html", "summary.json", "provenance.jsonl"]
     report.add(
         "core",
-        _job(
+        core_job(
             "report",
             command,
             code,
-            [*provenance, *stores, *tables],
+            [*earlier, *provenance, *stores, *tables],
             outputs,
             also=f"page {_page_digest()} run {run_digest}",
             publish={n: f"pipeline_info/{n}" if n.endswith("jsonl") else n for n in outputs},

@@ -47,6 +47,8 @@ class Job:
         File names, unique in the run.
     publish
         For outputs that leave the work folder: name to path under the output folder.
+    reads_engine
+        Whether it reads what Nextflow says of itself, which then is part of the task.
     """
 
     id: str
@@ -61,6 +63,7 @@ class Job:
     gpu: bool = False
     region: str | None = None
     publish: dict[str, str] = field(default_factory=dict)
+    reads_engine: bool = False
 
 
 @dataclass

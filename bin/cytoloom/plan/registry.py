@@ -32,8 +32,8 @@ FAN_OUTS = ("patch", "frames", "position", "run")
 TURNS = (None, "even", "odd")
 STATISTICS = (None, "frame", "stack")
 GPU = (None, "optional")
-_TUPLES = ("input_type", "output_type", "aliases", "merge_makes", "merge_args", "whole", "files",
-           "model_families")  # fmt: skip
+_TUPLES = ("input_type", "output_type", "aliases", "cite", "merge_makes", "merge_args", "whole",
+           "files", "model_families")  # fmt: skip
 _MAPPINGS = ("inputs", "outputs", "reads", "makes", "edited")
 
 
@@ -136,6 +136,8 @@ class Row:
     bytes_per_voxel: float = 40
     seconds_per_voxel: float = 1e-7
     description: str = ""
+    methods: str = ""
+    cite: tuple[str, ...] = ()
     input_type: tuple[str, ...] = ()
     output_type: tuple[str, ...] = ()
     output_channel_name: str = "optional"

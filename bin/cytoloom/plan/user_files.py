@@ -64,6 +64,12 @@ class UserFiles:
             found["select"] = self.selections[position]
         return found, " ".join(digests)
 
+    @property
+    def used(self) -> list[str]:
+        """The files that steps were given, in order."""
+        names = list(self._digests)
+        return [f for n in names for f in ([n] if Path(n).exists() else sorted(glob.glob(n)))]  # noqa: PTH207
+
     def _find(self, text: str, where: str, line: int, position: str, group: Group) -> str | None:
         names = {"position": position, "channel": group.channels[0]}
         try:

@@ -18,7 +18,7 @@ DIGESTS = 150
 VALUES = 6  # values of one argument that are kept
 STANDARD = {
     "executable", "version", "python", "arguments", "region", "halo", "inputs", "outputs",
-    "seconds", "peak_memory_mb",
+    "seconds", "started", "ended", "peak_memory_mb",
 }  # fmt: skip
 
 
