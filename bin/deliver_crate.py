@@ -3,6 +3,7 @@
 
 import datetime as dt
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,12 +19,12 @@ from cytoloom.crate.methods import write_methods
 from cytoloom.crate.records import Work, read_record, read_records
 from cytoloom.errors import BadData, InputMissing
 from cytoloom.files import writing
+from cytoloom.locks import packages
 from cytoloom.report.inputs import read_run
 
 PROJECT = Path(__file__).resolve().parents[1]
-MOST_FILES = 2000  # files of one published folder that are named one by one
+MOST_FILES = 2000  # entries of one folder of results that are named one by one
 ITS_OWN = ".zarr", ".geff", ".ctc"  # folders that are one thing
-LATER = "ro-crate-metadata.json"
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -53,6 +54,15 @@ def read_engine(path: Path, families: Mapping[str, Any]) -> dict[str, Any]:
         name: checksums([file])[0].plain for name, file in files.items() if file.is_file()
     }
     return engine
+
+
+def python_of(works: list[Work]) -> str | None:
+    """Return the version of Python of most tasks; uniting is left out, it runs on the host."""
+    count: Counter[str] = Counter()
+    for work in works:
+        for python in work.facts.get("python", []):
+            count[python] += work.tasks * (work.executable != "deliver_unite")
+    return count.most_common(1)[0][0] if count else None
 
 
 def versions(run: Mapping[str, Any], facts: Mapping[str, Any], works: list[Work]) -> dict[str, Any]:
@@ -119,6 +129,8 @@ def find_results(
 ) -> Iterator[Result]:
     """Yield what lies in the output folder, from where the tasks left it.
 
+    Of a folder with more than `MOST_FILES` entries only the folder is named.
+
     Parameters
     ----------
     published
@@ -126,10 +138,13 @@ def find_results(
     digests
         Digests of folders by name, as the tasks computed them.
     """
-    tops = {path.split("/")[0] for path in published if "/" in path and path.startswith("images/")}
+    tops = Counter(path.split("/")[0] for path in published if "/" in path)
+    tops.pop("pipeline_info", None)
     yield from (Result(top, True) for top in sorted(tops))
     for path, name in sorted(published.items()):
         here = inputs / name
+        if tops[path.split("/")[0]] > MOST_FILES:
+            continue
         if here.is_dir():
             yield Result(path, True, digest=digests.get(name))
             if not path.endswith(ITS_OWN):
@@ -193,6 +208,9 @@ def main(
     about, found = read_run(run), read_facts(facts)
     found["engine"] = read_engine(engine, found["families"])
     works = read_records(records_in(inputs), slugs_of(about))
+    python = python_of(works)
+    for family in found["families"].values():
+        family["packages"] = packages([tuple(pin) for pin in family["pins"]], python)
     with writing(out_workflow) as path:
         path.write_bytes((PROJECT / "main.nf").read_bytes())
     with writing(out_pipeline) as path:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote
 
+import deliver_crate
 import numpy as np
 import pytest
 import tifffile
@@ -241,6 +242,17 @@ def test_bad_files_are_named(made, tmp_path, name, content, code):
     assert name in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "methods.md").exists()
+
+
+def test_of_very_many_results_the_folder_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(deliver_crate, "MOST_FILES", 2)
+    for name in ("a.csv", "b.csv", "c.csv", "report.html"):
+        (tmp_path / name).write_text(name)
+    published = {f"tracks/{n}.csv": f"{n}.csv" for n in "abc"} | {"report.html": "report.html"}
+    found = list(deliver_crate.find_results(published, tmp_path, {}))
+    assert [(one.path, one.folder) for one in found] == [("tracks", True), ("report.html", False)]
+    del published["tracks/c.csv"]
+    assert len(list(deliver_crate.find_results(published, tmp_path, {}))) == 4
 
 
 def test_records_that_cannot_be_read_are_passed_over():

@@ -10,14 +10,20 @@ from hypothesis import strategies as st
 
 from cytoloom.crate import citations, methods
 from cytoloom.crate.citations import bibtex, load_citations, numbered, reference_list
+from cytoloom.environments import lock_file
+from cytoloom.locks import packages, pins
+from cytoloom.models import PROJECT
 from cytoloom.plan.arguments import Signatures
-from cytoloom.plan.facts import packages
 from cytoloom.plan.registry import load_registry
 
 ROWS = [row for row in load_registry() if row.available]
 KNOWN = load_citations()
 SIGNATURES = Signatures()
 FRAME = ("cytoloom", "nextflow", "omezarr", "rocrate", "workflowrun")
+
+
+def versions_in(family):
+    return packages(pins(lock_file(family, PROJECT)))
 
 
 def described(row, **given):
@@ -50,7 +56,7 @@ def facts_of(row, **given):
     families = {"core", *(row.model_families or (row.family,)), *(p.family for p in row.before)}
     return {
         "engine": {"nextflow": "25.04.0", "java": "17"}, "commit": None,
-        "families": {name: {"environment": name, "main": [], "packages": packages(name)}
+        "families": {name: {"environment": name, "main": [], "packages": versions_in(name)}
                      for name in families},
         "steps": [described(row, **given)],
     }  # fmt: skip

@@ -250,7 +250,8 @@ def test_a_task_runs_again_by_hand(first: Result, tmp_path: Path) -> None:
 
 def test_run_leaves_its_records(first: Result) -> None:
     records = {path.name for path in (first.outdir / "pipeline_info").iterdir()}
-    assert records == {"plan.json", "files.tsv", "trace.txt", "timeline.html", "report.html"}
+    made = {"plan.json", "files.tsv", "trace.txt", "timeline.html", "report.html", "engine.json"}
+    assert records == made
     listed = dict(
         line.split("\t")
         for line in (first.outdir / "pipeline_info/files.tsv").read_text().splitlines()

@@ -80,7 +80,7 @@ def software(graph: Graph, run: Mapping[str, Any], facts: Mapping[str, Any]) -> 
                     f"#package-{package}-{family['packages'][package]}", "SoftwareApplication",
                     name=package, softwareVersion=family["packages"][package],
                 )
-                for package in dict.fromkeys(family["main"]) if package in family["packages"]
+                for package in family["main"] if package in family["packages"]
             ],
         )  # fmt: skip
         if image := engine["found_images"].get(name):

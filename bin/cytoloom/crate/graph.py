@@ -50,9 +50,9 @@ class Graph:
         """Append values to a property, each once."""
         kept = self.entities[identifier].get(name, [])
         kept = kept if isinstance(kept, list) else [kept]
-        kept = kept + [value for value in values if value not in kept]
-        if kept:
-            self.entities[identifier][name] = kept
+        whole = {_key(value): value for value in [*kept, *values]}
+        if whole:
+            self.entities[identifier][name] = list(whole.values())
 
     def document(self) -> dict[str, Any]:
         """Return the crate; a property of one value is that value, not a list."""
@@ -63,6 +63,10 @@ class Graph:
                 for entity in self.entities.values()
             ],
         }
+
+
+def _key(value: Any) -> Any:
+    return value["@id"] if isinstance(value, dict) else value
 
 
 def _compact(value: Any) -> Any:

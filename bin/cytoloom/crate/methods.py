@@ -264,7 +264,7 @@ def _software(facts: Mapping[str, Any]) -> str:
     for name, family in facts["families"].items():
         main = [
             f"{package} {family['packages'][package]}"
-            for package in dict.fromkeys(family["main"]) if package in family["packages"]
+            for package in family["main"] if package in family["packages"]
         ]  # fmt: skip
         lines.append(f"- {name}: {', '.join(main)}")
     how = f"in containers ({engine['container']})" if engine.get("container") else "in environments"

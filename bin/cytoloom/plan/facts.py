@@ -9,7 +9,6 @@ ran is in the provenance of that task.
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
@@ -18,16 +17,14 @@ from typing import Any
 
 from cytoloom import jvm
 from cytoloom.checksums import Checksum, checksums, files_in, tree_sha256
-from cytoloom.environments import environment_name
+from cytoloom.environments import environment_name, lock_file
 from cytoloom.errors import CytoloomError
+from cytoloom.locks import named, pins
 from cytoloom.models import PROJECT, find_model, known_models, record_of
 from cytoloom.plan.arguments import Signatures
 from cytoloom.plan.jobs import PlannedStep
 from cytoloom.plan.model import Step
 from cytoloom.plan.positions import PositionSource
-
-PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
-NAMED = re.compile(r"^([A-Za-z0-9._-]+)", re.MULTILINE)
 
 
 def facts(
@@ -97,19 +94,12 @@ def _git(project: Path, *words: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def packages(family: str) -> dict[str, str]:
-    """Return the pinned versions of a family's lock file by package."""
-    lock = PROJECT / "containers" / family / "requirements.lock"
-    return dict(PINNED.findall(lock.read_text(encoding="utf-8")))
-
-
 def _family(name: str) -> dict[str, Any]:
-    wanted = PROJECT / "containers" / name / "requirements.in"
-    asked = NAMED.findall(wanted.read_text(encoding="utf-8")) if wanted.is_file() else []
+    wanted = lock_file(name, PROJECT).with_suffix(".in")
     return {
         "environment": environment_name(name, PROJECT),
-        "packages": packages(name),
-        "main": asked,
+        "pins": pins(lock_file(name, PROJECT)),
+        "main": named(wanted) if wanted.is_file() else [],
     }
 
 
