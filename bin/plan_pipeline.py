@@ -10,7 +10,7 @@ import typer
 
 from cytoloom import __version__, cli
 from cytoloom.code import code_digest
-from cytoloom.environments import cache_folder, environment_name
+from cytoloom.environments import cache_folder, environment_name, image_name
 from cytoloom.errors import BadData, UsageError
 from cytoloom.plan.assemble import Plan, make_plan, to_json
 from cytoloom.plan.describe import dry_run_text, preflight_text, run_description
@@ -84,7 +84,13 @@ def main(
     print(preflight_text(plan))
     if plan.total_jobs() == 0:
         raise BadData(f"{pipeline}: there is nothing to do")
-    document = to_json(plan, lambda family: environment_name(family, PROJECT), __version__)
+    document = to_json(
+        plan,
+        lambda family: environment_name(family, PROJECT),
+        lambda family: image_name(family, PROJECT),
+        __version__,
+        [PROJECT, *(cache_folder() / name for name in ("models", "fiji"))],
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.part")
     temporary.write_text(json.dumps(document, indent=1))

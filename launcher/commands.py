@@ -13,9 +13,9 @@ from pathlib import Path
 
 from cytoloom.environments import families
 
-from . import PROJECT, checks, install, models, nextflow
+from . import PROJECT, checks, images, install, models, nextflow
 from .host import FAILED, INPUT_MISSING, USAGE, Failure, cache, clean_environment, say
-from .options import RunLine, plan_words, read_run
+from .options import RunLine, in_images, plan_words, read_run
 from .words import nearest
 
 USAGE_TEXT = """\
@@ -25,6 +25,7 @@ usage: ./cytoloom COMMAND [options]
   run --pipeline P.yaml   run a pipeline (run --help)
   stage NAME [options]    run one stage alone, in its own environment; without NAME: list them
   setup [FAMILY...]       make environments ahead of time (setup --help)
+  images [NAME...]        build, check and list Apptainer images (images --help)
   models list|add|fetch|verify|train   the networks that steps use (models --help)
   doctor                  what is installed, what is missing, how to mend it
   test [--fast|--full]    run the tests (test --help)
@@ -100,14 +101,20 @@ def prepare_run(line: RunLine) -> tuple[list[str], dict[str, str]] | int:
     made = plan([*plan_words(line), "--out", str(target)])
     if made.returncode:
         return made.returncode
-    for family in planned_families(target):
-        install.ensure(family)
+    needed = planned_families(target)
+    with_images = in_images(line.words)
+    for family in needed:
+        if family == "core" or not with_images:
+            install.ensure(family)
+        if with_images and not line.gives("images"):
+            images.ensure(family)
     start, env = nextflow.start_command(line.nextflow)
     if not sys.stdout.isatty():
         env.setdefault("NXF_ANSI_LOG", "false")
     command = [*start, *line.before, "run", str(PROJECT / "main.nf"), *line.words]
-    if not any(word == "--envs" or word.startswith("--envs=") for word in line.words):
-        command += ["--envs", str(cache() / "envs")]
+    for name in ("envs", "images") if with_images else ("envs",):
+        if not line.gives(name):
+            command += [f"--{name}", str(cache() / name)]
     return [*command, "--plan", str(target)], env
 
 
@@ -321,6 +328,7 @@ COMMANDS = {
     "doctor": checks.doctor,
     "test": checks.test,
     "docs": docs,
+    "images": images.main,
     "models": models.main,
 }
 

@@ -38,6 +38,9 @@ NETWORK_SIGNS = (
     "timed out",
     "no matching distribution found for uv",
     "network connectivity is disabled",
+    "failed getting release file",
+    "could not resolve",
+    "temporary failure resolving",
 )
 
 
@@ -109,39 +112,50 @@ def is_there(path: Path) -> bool:
     return os.access(path, os.R_OK)
 
 
-def install_once(target: Path, probe: str, make: Callable[[Path], None]) -> Path:
-    """Make a folder of the cache, whole or not at all, unless it is there.
+def install_once(
+    target: Path, probe: str, make: Callable[[Path], None], anew: bool = False
+) -> Path:
+    """Make a folder or file of the cache, whole or not at all, unless it is there.
 
     Parameters
     ----------
     target : Path
-        The folder.
+        The folder or file.
     probe : str
-        A path inside it that exists in a sound installation; a dangling link (the base
-        Python was removed) does not count.
+        A path inside it that exists in a sound installation, empty for a file; a dangling
+        link (the base Python was removed) does not count.
     make : callable
-        Makes the installation in the temporary folder that it is given.
+        Makes the installation under the temporary path that it is given.
+    anew : bool
+        Make it even though it is there.
     """
-    if is_there(target / probe):
+    if is_there(target / probe) and not anew:
         return target
     make_folder(target.parent)
     with locked(target.name):
-        if is_there(target / probe):
+        if is_there(target / probe) and not anew:
             return target
         for stale in target.parent.glob(f".{target.name}.*"):
-            shutil.rmtree(stale, ignore_errors=True)
+            remove(stale)
         temporary = target.parent / f".{target.name}.{os.getpid()}"
         try:
             make(temporary)
-            if target.exists():
-                shutil.rmtree(target)
+            remove(target)
             temporary.rename(target)
         except OSError as error:
             reason = f"cannot install {target.name} in {target.parent} ({error.strerror or error})"
             raise Failure(reason) from error
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove(temporary)
     return target
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def progress(
@@ -202,5 +216,6 @@ def explain(what: str, log: Path) -> Failure:
         )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     marked = [line for line in lines if line.lower().startswith("error")]
-    last = (marked or lines or ["no message"])[-1]
+    fatal = [line for line in lines if line.startswith(("E: ", "FATAL:"))]
+    last = (marked or fatal or lines or ["no message"])[-1]
     return Failure(f"{what}: {last} (details: {log})")

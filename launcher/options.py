@@ -33,6 +33,10 @@ class RunLine:
             self.values[name] = value
             self.words += [f"--{name}", value]
 
+    def gives(self, name: str) -> bool:
+        """Whether the user set a parameter that the plan does not know."""
+        return any(plain(word) == name for word in self.words)
+
 
 def plain(word: str) -> str:
     """Name of a parameter as the plan spells it, or nothing for a word that is none."""
@@ -76,6 +80,13 @@ def read_run(words: list[str]) -> RunLine:
             line.flags += [name] if name in PLAN_FLAGS else []
             line.words.append(word)
     return line
+
+
+def in_images(words: list[str]) -> bool:
+    """Whether tasks run in images: by -profile apptainer, or slurm without local."""
+    given = [words[i + 1] for i, word in enumerate(words[:-1]) if word == "-profile"]
+    profiles = {name.strip() for text in given for name in text.split(",")}
+    return "apptainer" in profiles or ("slurm" in profiles and "local" not in profiles)
 
 
 def plan_words(line: RunLine) -> list[str]:

@@ -81,10 +81,16 @@ def environment_of(family) {
 }
 
 def missing_environment(environment) {
-    def family = environment.replaceAll('-[0-9a-f]{12}$', '')
-    return workflow.containerEngine
-        ? "image '${environment}.sif' is missing: build it from containers/${family}"
-        : "environment '${family}' is missing: run ./cytoloom setup ${family}"
+    def family = family_of(environment)
+    return "environment '${family}' is missing: run ./cytoloom setup ${family}"
+}
+
+def missing_image(image) {
+    return "image '${image}.sif' is missing: run ./cytoloom images ${family_of(image)}"
+}
+
+def family_of(name) {
+    return name.replaceAll('-[0-9a-f]{12}$', '')
 }
 
 // ---- The plan
@@ -100,7 +106,7 @@ def make_plan() {
     file("${outdir}/pipeline_info/engine.json").text = engine()
     // With --from, files of an earlier run join the stream.
     def given = (plan.given ?: []).collect { one -> java.nio.file.Path.of(one.path) }
-    return [steps: plan.steps, given: given, outdir: outdir]
+    return [steps: plan.steps, given: given, outdir: outdir, mounts: plan.mounts ?: []]
 }
 
 /** The same with ordinary maps: those of JsonSlurper fill on first use, which two threads break. */
@@ -165,7 +171,7 @@ def slots_of(plan) {
             slots.get(slot, [:]).get(step.stage, [:])[tool] = jobs
         }
     }
-    share(publish, resources, plan.outdir)
+    share(publish, resources, plan)
     check_environments(slots)
     return slots
 }
@@ -191,14 +197,15 @@ def task_of(job) {
     return [
         id: job.id, command: job.command, code: (job.code ?: '') + (job.reads_engine ? " engine ${engine().digest('SHA-256').take(16)}" : ''), inputs: job.inputs, outputs: job.outputs,
         environment: job.environment ?: (job.family ? environment_of(job.family) : ''),
-    ]
+    ] + (workflow.containerEngine ? [image: job.image ?: ''] : [:])
 }
 
-def share(publish, resources, outdir) {
+def share(publish, resources, plan) {
     def properties = System.getProperties()
     properties.put('cytoloom.publish', publish)
-    properties.put('cytoloom.outdir', outdir)
-    properties.put('cytoloom.publish_mode', publish_mode(outdir))
+    properties.put('cytoloom.outdir', plan.outdir)
+    properties.put('cytoloom.publish_mode', publish_mode(plan.outdir))
+    properties.put('cytoloom.binds', binds(plan.mounts))
     properties.put('cytoloom.sbatch', params.cluster_options ?: '')
     // For conf/: the plan's value, or another where it gives none. By process, not by job: the
     // task that stands for a SLURM array has no job, yet its directives are what sbatch gets.
@@ -210,9 +217,13 @@ def share(publish, resources, outdir) {
 
 def check_environments(slots) {
     if (workflow.stubRun) return
-    def used = slots.values()*.values().flatten()*.values().flatten()*.environment.findAll().toSet()
-    def missing = used.sort().findAll { name -> !file(workflow.containerEngine ? image_file(name) : "${environments_folder()}/${name}").exists() }
-    if (missing) stop(66, missing.collect { name -> missing_environment(name) }.join('\n'))
+    def jobs = slots.values()*.values().flatten()*.values().flatten()
+    def images = jobs*.image.findAll().toSet().sort()
+    // With images, only the uniting of parts is done by an environment.
+    def environments = images ? [environment_of('core')] : jobs*.environment.findAll().toSet().sort()
+    def missing = images.findAll { name -> !file(image_file(name)).exists() }.collect { name -> missing_image(name) }
+    missing += environments.findAll { name -> !file("${environments_folder()}/${name}").exists() }.collect { name -> missing_environment(name) }
+    if (missing) stop(66, missing.join('\n'))
 }
 
 /**
@@ -268,12 +279,20 @@ def quote(text) {
     return "'" + text.toString().replace("'", "'\\''") + "'"
 }
 
-def image_file(environment) {
-    return "${params.images ? file(params.images) : cache_folder() + '/images'}/${environment}.sif"
+def image_file(name) {
+    return "${params.images ? file(params.images) : cache_folder() + '/images'}/${name}.sif"
 }
 
 def image(job) {
-    return workflow.containerEngine && job.environment ? image_file(job.environment) : null
+    return job.image ? image_file(job.image) : null
+}
+
+/** Options that make folders seen in an image under their own path, odd characters and all. */
+def binds(folders) {
+    return folders.collect { folder ->
+        def path = folder.replace('"', '""')
+        '--mount ' + quote("type=bind,\"source=${path}\",\"destination=${path}\"")
+    }.join(' ')
 }
 
 /**
@@ -285,10 +304,12 @@ def script_of(job, task) {
     def folder = "${environments_folder()}/${job.environment}"
     def own = job.environment && !task.container
     def paths = (own ? ["${folder}/bin"] : []) + ["${projectDir}/bin"]
+    // In an image the environment begins empty.
+    def cache = task.container ? " CYTOLOOM_CACHE=${quote(cache_folder())}" : ''
     def threads = ['CYTOLOOM_CORES', 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMEXPR_NUM_THREADS']
     return [
         own ? "[ -d ${quote(folder)} ] || { echo ${quote(missing_environment(job.environment))} >&2; exit 66; }" : ':',
-        "export PATH=${paths.collect { path -> quote(path) }.join(':')}:\"\$PATH\" PYTHONDONTWRITEBYTECODE=1 PYTHONNOUSERSITE=1",
+        "export PATH=${paths.collect { path -> quote(path) }.join(':')}:\"\$PATH\" PYTHONDONTWRITEBYTECODE=1 PYTHONNOUSERSITE=1${cache}",
         'unset PYTHONPATH PYTHONHOME',
         "export ${threads.collect { name -> "${name}=${task.cpus}" }.join(' ')} CYTOLOOM_MEMORY_MB=${task.memory ? task.memory.toMega() : ''}",
         'rm -rf out && mkdir out',
@@ -322,7 +343,8 @@ def summarise() {
     def errors = file("${folder.group(1)}/.command.err")
     def said = errors.exists() ? errors.readLines().findAll { line -> line.trim() } : []
     System.err.println("cytoloom: failed: ${task.group(1)}: ${said ? said.last() : 'no message'}")
-    System.err.println("cytoloom: its folder: ${folder.group(1)} (bash .command.sh runs it again)")
+    def again = workflow.containerEngine ? '.command.run' : '.command.sh'
+    System.err.println("cytoloom: its folder: ${folder.group(1)} (bash ${again} runs it again)")
     // Nextflow itself ends with 1 whatever the task's exit status was: ./cytoloom asks for it.
     def asked = System.getenv('CYTOLOOM_EXIT_FILE')
     if (asked && workflow.exitStatus) file(asked).text = workflow.exitStatus.toString()

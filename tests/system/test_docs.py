@@ -21,7 +21,7 @@ from cytoloom.plan.model import Overrides
 from cytoloom.plan.nodes import parse
 from cytoloom.plan.problems import Problems
 from cytoloom.plan.registry import STAGES, load_registry
-from launcher import PROJECT, commands, options
+from launcher import PROJECT, commands, images, options
 
 WRITTEN = sorted(
     path
@@ -139,6 +139,7 @@ def check_options(command, words, line):
         "test": {"--fast", "--full"},
         "docs": {"--check"},
         "models": {"--name", "--family", "--licence"},
+        "images": {*images.FLAGS, *images.VALUES},
     }
     if command == "models" and words[0] == "train":
         return  # the options are those of bin/train_<engine>.py

@@ -31,6 +31,7 @@ from cytoloom.plan.grammar import CAP, load_pipeline
 from cytoloom.plan.jobs import Builder, Job, PlannedStep
 from cytoloom.plan.layers import Grid, Position, share_of
 from cytoloom.plan.model import Overrides, Pipeline, Step, slugs
+from cytoloom.plan.mounts import folders_of
 from cytoloom.plan.positions import Opened, PositionSource, find_positions, preflight
 from cytoloom.plan.problems import Problems
 from cytoloom.plan.resources import Resources, load_resources
@@ -372,12 +373,27 @@ def _skip(plan: Plan, slugs_: set[str]) -> list[str]:
     return sorted(records)
 
 
-def to_json(plan: Plan, environment: Callable[[str], str], version: str) -> dict[str, Any]:
-    """Return ``plan.json``."""
+def to_json(
+    plan: Plan,
+    environment: Callable[[str], str],
+    image: Callable[[str], str],
+    version: str,
+    mounts: Sequence[Path] = (),
+) -> dict[str, Any]:
+    """Return ``plan.json``.
+
+    Parameters
+    ----------
+    environment, image
+        Give the names of a family's environment and image.
+    mounts
+        Folders that every task in an image must see besides those that the jobs name.
+    """
     return {
         "version": version,
         "cap": CAP,
         "outdir": str(plan.outdir),
+        "mounts": folders_of((job.command for job in plan.jobs()), mounts),
         "given": [{"name": name, "path": path} for name, path in plan.given],
         "steps": [
             {
@@ -387,7 +403,7 @@ def to_json(plan: Plan, environment: Callable[[str], str], version: str) -> dict
                 "stage": STAGE_FOLDERS.get(step.stage, step.stage),
                 "tools": {phase: step.tools.get(phase, step.tool) for phase in step.phases},
                 "phases": {
-                    phase: [_job_json(job, environment) for job in jobs]
+                    phase: [_job_json(job, environment, image) for job in jobs]
                     for phase, jobs in step.phases.items()
                 },
                 "resources": {
@@ -403,13 +419,16 @@ def to_json(plan: Plan, environment: Callable[[str], str], version: str) -> dict
 STAGE_FOLDERS = {"label_to_sparse": "tabulation"}
 
 
-def _job_json(job: Job, environment: Callable[[str], str]) -> dict[str, Any]:
+def _job_json(
+    job: Job, environment: Callable[[str], str], image: Callable[[str], str]
+) -> dict[str, Any]:
     return {
         "id": job.id,
         "command": job.command,
         "code": job.code,
         "family": job.family,
         "environment": environment(job.family),
+        "image": image(job.family),
         "inputs": job.inputs,
         "outputs": job.outputs,
         "publish": job.publish,
