@@ -150,8 +150,11 @@ def _opened(path: Path) -> Iterator[Any]:
     except BadData:
         raise
     except (OSError, ValueError, struct.error, KeyError, IndexError, TypeError) as error:
+        why = (
+            "its end, with the map of its frames, is missing" if "ChunkMap" in str(error) else error
+        )
         raise BadData(
-            f"{path}: not an ND2, or a damaged or truncated one ({error}); copy it again"
+            f"{path}: not an ND2, or a damaged or truncated one ({why}); copy it again"
         ) from error
 
 

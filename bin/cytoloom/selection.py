@@ -90,7 +90,8 @@ class Selection:
             valid = ", ".join(PROJECTIONS)
             raise BadData(f"z: {z!r} is not the index of a plane, all, or one of {valid}")
         if int(text) not in planes:
-            raise BadData(f"z: there is no plane {text}: there are {planes.start} to {planes[-1]}")
+            there = f"{planes.start} to {planes[-1]}" if len(planes) > 1 else f"only {planes.start}"
+            raise BadData(f"z: there is no plane {text} (planes: {there})")
         return replace(self, ranges=(t, range(int(text), int(text) + 1), y, x))
 
     @property

@@ -199,7 +199,9 @@ def _files(where: str, path: str) -> list[str]:
     try:
         return [str(file) for file in expand(path, suffixes=SUFFIXES)]
     except InputMissing as error:
-        raise InputMissing(f"{where}: {error}") from error
+        if Path(path).is_dir():
+            raise InputMissing(f"{where}: {error}") from error
+        return [path]  # said where it is opened
 
 
 def _numbers(where: str, value: Any) -> list[int]:

@@ -94,7 +94,7 @@ def find_positions(
                 absent = False
                 problems.append(str(error))
     if problems:
-        raise (InputMissing if absent else BadData)("\n".join(problems))
+        raise (InputMissing if absent else BadData)("\n".join(dict.fromkeys(problems)))
     for position in positions:
         warnings += position.notes
     return positions, warnings
