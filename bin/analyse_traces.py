@@ -35,7 +35,10 @@ def times_of(frames, interval, mapping):
 
 
 def read_mapping(path):
-    """Read minutes by frame: a CSV of two columns (frame, minutes), or a YAML or JSON mapping."""
+    """Read minutes by frame: a CSV of two columns (frame, minutes), or a YAML or JSON mapping.
+
+    PyAMA's ``processing_config.yaml`` with a parameter ``time_mapping`` is such a file too.
+    """
     text = Path(path).read_text(encoding="utf-8-sig")
     try:
         if Path(path).suffix.lower() in (".csv", ".tsv", ".txt"):
@@ -46,7 +49,10 @@ def read_mapping(path):
             return {int(row[0]): float(row[1]) for row in rows}
         from ruamel.yaml import YAML
 
-        return {int(k): float(v) for k, v in YAML(typ="safe", pure=True).load(text).items()}
+        found = YAML(typ="safe", pure=True).load(text)
+        for key in ("params", "time_mapping"):  # of PyAMA's processing_config.yaml
+            found = found.get(key, found)
+        return {int(k): float(v) for k, v in found.items()}
     except (ValueError, IndexError, AttributeError, TypeError) as error:
         raise BadData(f"time_mapping {path}: not frames and minutes ({error})") from error
 
