@@ -47,8 +47,8 @@ def read_engine(path: Path, families: Mapping[str, Any]) -> dict[str, Any]:
         raise BadData(f"{path}: not what Nextflow says of itself ({error})") from error
     folder = engine.get("images")
     files = {
-        name: Path(folder) / f"{family['environment']}.sif"
-        for name, family in families.items() if folder
+        name: Path(folder) / f"{family['image']}.sif"
+        for name, family in families.items() if folder and family["image"]
     }  # fmt: skip
     engine["found_images"] = {
         name: checksums([file])[0].plain for name, file in files.items() if file.is_file()

@@ -31,6 +31,10 @@ DESCRIBED = {
     "pipeline_info/inputs.sha256": "SHA-256 of every file of the input and of the models",
     "pipeline_info/provenance.jsonl": "one line for each task: arguments, digests, time, memory",
 }
+HEADS = {
+    "shape_tzyx": "shape (t, z, y, x)", "used_tzyx": "used (t, z, y, x)",
+    "pixel_size_um": "pixel size (µm)", "frame_interval_s": "frame interval (s)",
+}  # fmt: skip
 CONTENT = {
     "cells": "measurements of every cell in every frame",
     "tracks": "measurements of every cell with its track",
@@ -177,7 +181,7 @@ def describe_making(inputs: Inputs, palette: dict[str, str]) -> dict[str, Any]:
     if made.files > len(made.digests):
         caption = f"The first {len(made.digests)} of {made.files:,} files"
     return {
-        "preflight": page.Table([name.replace("_", " ") for name in head], rows),
+        "preflight": page.Table([HEADS.get(n, n.replace("_", " ")) for n in head], rows),
         "work": describe_work(made, palette),
         "work_words": f"{made.tasks:,} tasks: {duration(made.compute)} of compute and "
         f"{duration(made.start_up)} of start-up (starting Python, imports), summed over all tasks; "

@@ -244,6 +244,16 @@ def test_bad_files_are_named(made, tmp_path, name, content, code):
     assert not (tmp_path / "methods.md").exists()
 
 
+def test_images_are_named_with_their_digests(tmp_path):
+    (tmp_path / "core-12.sif").write_bytes(b"image")
+    (tmp_path / "engine.json").write_text(json.dumps(ENGINE | {"images": str(tmp_path)}))
+    families = {"core": {"image": "core-12"}, "stardist": {"image": "absent"},
+                "test": {"image": None}}  # fmt: skip
+    found = deliver_crate.read_engine(tmp_path / "engine.json", families)["found_images"]
+    assert list(found) == ["core"]
+    assert found["core"]["sha256"] == hashlib.sha256(b"image").hexdigest()
+
+
 def test_of_very_many_results_the_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(deliver_crate, "MOST_FILES", 2)
     for name in ("a.csv", "b.csv", "c.csv", "report.html"):

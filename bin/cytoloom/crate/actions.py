@@ -34,6 +34,7 @@ NO_LICENCE = (
     "No licence has been chosen for these results. Whoever publishes them replaces this entity "
     "by the licence of the data."
 )
+ON_HOST = ("deliver_unite",)  # without a container
 ENDS = {
     "ingest": "bring the images in as OME-Zarr", "unite": "unite the parts of each position",
     "pyramid": "make smaller copies of the images", "tables": "join the tables of all positions",
@@ -167,8 +168,9 @@ def _steps(
         ]  # fmt: skip
         taken = [models[work.step]] if work.step in models else []
         images = [
-            reference(f"#image-{name}") for name in families if f"#image-{name}" in graph.entities
-        ]
+            reference(f"#image-{name}") for name in families
+            if f"#image-{name}" in graph.entities and work.executable not in ON_HOST
+        ]  # fmt: skip
         action = graph.add(
             f"#run-{work.step}-{work.executable}", "CreateAction",
             name=f"{tag}: {work.executable}.py", description=words,

@@ -17,7 +17,7 @@ from typing import Any
 
 from cytoloom import jvm
 from cytoloom.checksums import Checksum, checksums, files_in, tree_sha256
-from cytoloom.environments import environment_name, lock_file
+from cytoloom.environments import environment_name, image_name, imaged_families, lock_file
 from cytoloom.errors import CytoloomError
 from cytoloom.locks import named, pins
 from cytoloom.models import PROJECT, find_model, known_models, record_of
@@ -98,6 +98,7 @@ def _family(name: str) -> dict[str, Any]:
     wanted = lock_file(name, PROJECT).with_suffix(".in")
     return {
         "environment": environment_name(name, PROJECT),
+        "image": image_name(name, PROJECT) if name in imaged_families(PROJECT) else None,
         "pins": pins(lock_file(name, PROJECT)),
         "main": named(wanted) if wanted.is_file() else [],
     }

@@ -33,6 +33,7 @@ class Work:
     compute: float = 0.0
     start_up: float = 0.0
     peak_mb: float = 0.0
+    started: str = ""
     arguments: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -84,7 +85,9 @@ def sum_up(inputs: Inputs) -> Making:
         _note(making, record, shown)
     order = ["ingest", *(step["tag"] for step in inputs.run["steps"])]
     places = {tag: number for number, tag in enumerate(order)}
-    making.work = sorted(found.values(), key=lambda w: (places.get(w.step, len(places)), w.step))
+    making.work = sorted(
+        found.values(), key=lambda w: (places.get(w.step, len(places)), w.step, w.started)
+    )
     return making
 
 
@@ -109,6 +112,8 @@ def _add(work: Work, record: Mapping[str, Any], used: dict[str, list[str]]) -> N
     work.compute += float(record["seconds"]["compute"])
     work.start_up += float(record["seconds"]["start_up"])
     work.peak_mb = max(work.peak_mb, float(record["peak_memory_mb"]))
+    started = str(record.get("started", ""))
+    work.started = min(work.started or started, started)
     for name, value in record["arguments"].items():
         text = json.dumps(value, ensure_ascii=False)
         for values in (work.arguments.setdefault(name, []), used.setdefault(name, [])):
@@ -142,12 +147,13 @@ def parameters(step: Mapping[str, Any], making: Making) -> list[tuple[str, str, 
                 kept += [value for value in values if value not in kept]
     for name, values in sorted(used.items()):
         if name not in given:
-            rows.append((name, " | ".join(values), False))
+            shown = ("none" if value == "null" else value for value in values)
+            rows.append((name, " | ".join(shown), False))
     return rows
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return "none" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def libraries() -> list[tuple[str, str]]:
