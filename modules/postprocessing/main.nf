@@ -14,6 +14,8 @@ include { ANALYSE as SPLINE_BACKGROUND } from './analyse'
 include { ANALYSE as EXTRACTION } from './analyse'
 include { ANALYSE_STORE as CROPPING } from './analyse_store'
 include { ANALYSE_STORE as CACHING } from './analyse_store'
+include { RESULT as MERGE_SAMPLES } from './result'
+include { RESULT as FIT_TRACES } from './result'
 include { MERGE_PARTS } from './merge_parts'
 
 workflow POSTPROCESSING {
@@ -33,5 +35,7 @@ workflow POSTPROCESSING {
     if (tasks.EXTRACTION) EXTRACTION(tasks.remove('EXTRACTION'))
     if (tasks.CROPPING) CROPPING(tasks.remove('CROPPING'))
     if (tasks.CACHING) CACHING(tasks.remove('CACHING'))
+    if (tasks.MERGE_SAMPLES) MERGE_SAMPLES(tasks.remove('MERGE_SAMPLES'))
+    if (tasks.FIT_TRACES) FIT_TRACES(tasks.remove('FIT_TRACES'))
     if (tasks.MERGE_PARTS) MERGE_PARTS(tasks.remove('MERGE_PARTS'))
 }

@@ -20,6 +20,7 @@ from cytoloom.plan.problems import Problems, quoted
 from cytoloom.plan.registry import load_registry
 
 TABLES = ("table", "cells", "tracks")
+OF_A_CHANNEL = ("background", "traces", "samples")  # current for the first channel of their group
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Flow:
     labels: dict[str, Layer] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
     detections: dict[str, Layer] = field(default_factory=dict)  # of the current label images
-    backgrounds: dict[str, Layer] = field(default_factory=dict)
+    own: dict[tuple[str, str], Layer] = field(default_factory=dict)  # by kind and channel
     shared: dict[tuple[str, tuple[str, ...]], Layer] = field(default_factory=dict)
     names: dict[str, None] = field(default_factory=dict)  # all channels so far, in order
     hidden: set[tuple[str | tuple[str, ...], str]] = field(default_factory=set)
@@ -174,8 +175,8 @@ class Flow:
     def _layer(self, draft: Draft, kind: str, name: str) -> Layer | None:
         """Return the current layer of a kind of a channel."""
         table = self.tables.get(name)
-        if kind in ("detections", "background"):
-            return (self.detections if kind == "detections" else self.backgrounds).get(name)
+        if kind == "detections" or kind in OF_A_CHANNEL:
+            return self.detections.get(name) if kind == "detections" else self.own.get((kind, name))
         if kind == "image":
             return self.images.get(name) or (table.image if table else None)
         if kind == "label":
@@ -265,6 +266,9 @@ class Flow:
             cure = f"add [{name}, {name}] to label_to_sparse (LabelToSparse){when}"
             cure += " and track it" if kind == "tracks" else ""
             return f"{draft.name} needs {what} of {name}: {cure}, or give it in tables:"
+        if kind in OF_A_CHANNEL:
+            makers = " or ".join(makers_of(kind))
+            return f"{draft.name} needs the {kind} of {name}: add {makers}{when} before it"
         return f"{draft.name} needs an image of {name}, which has none: give it in channels:"
 
     def _makes_later(self, draft: Draft, kind: str, name: str) -> Draft | None:
@@ -315,8 +319,8 @@ class Flow:
             elif layer.kind == "label":
                 self.labels[name] = layer
                 self._note_detections(draft, group)
-            elif layer.kind == "background":
-                self.backgrounds[group.channels[0]] = layer
+            elif layer.kind in OF_A_CHANNEL:
+                self.own[layer.kind, group.channels[0]] = layer
             elif layer.kind in TABLES:
                 self.tables[name] = self._table(draft, group, layer)
             else:
