@@ -13,6 +13,7 @@ from cytoloom.files import writing
 from cytoloom.provenance import join_records
 from cytoloom.report import counting, diagram, making, page, sections
 from cytoloom.report.inputs import Inputs, index, read_run
+from cytoloom.traces import csv_name
 
 DEFINITION = (
     "A cell is one detection, so a cell seen in 50 frames counts 50 times; each label image counts "
@@ -52,6 +53,11 @@ CONTENT = {
     "survival": "survival curves",
     "killing_summary": "numbers per position",
     "death_thresholds": "deaths by threshold",
+    "traces": "traces of single cells, all positions",
+    "trace_filters": "cells that each filter of the traces left",
+    "samples": "traces by sample",
+    "fits": "fitted parameters of every trace",
+    "trace_statistics": "area, onset and greatest change of every trace",
     "evaluation": "scores against ground truth, per frame and in all",
 }
 
@@ -107,6 +113,13 @@ def list_files(inputs: Inputs) -> list[dict[str, Any]]:
         base = f"tracks/{table.position}.{table.tag}.{table.channel}"
         content = "tracks for GEFF readers, TrackMate and napari"
         files.append(entry(base, content, "geff", "trackmate.xml", "napari.csv"))
+    content = "traces as PyAMA writes them; set good to false to leave out rows"
+    files += [entry(csv_name(t.position, t.tag), content) for t in inputs.of("traces")]
+    for table in inputs.of("samples"):
+        files.append(entry(f"samples/{table.tag}/", "CSV files of each sample"))
+    for table in inputs.of("fits"):
+        files.append(entry(f"fits/{table.tag}/fits.html", "every trace with its fit"))
+        files.append(entry(f"fits/{table.tag}/", "fits and statistics as CSV files"))
     for path in inputs.fields:
         content = "flat-field and dark-field, or mean and spread of the logarithm (TIFF)"
         files.append(entry(f"flatfields/{path.name}", content))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BOX = ("bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1")
 BASE = ("fov", "cell", "frame", "good", "position_x", "position_y", *BOX)
+USUAL_TAG = "Extraction"
 OWN = ("position", "label", "time_h")  # in Parquet, not in the CSV
 _NUMBER = re.compile(r"^(.*?)[_-]?(?:fov)?[_-]?(\d+)$", re.IGNORECASE)
 _CHANNEL = re.compile(r"^(?:pc|fl)_ch_(.+)$")
@@ -33,8 +34,13 @@ def fov_of(position: str) -> int:
     return int(match[2]) if match else 0
 
 
-def csv_name(position: str) -> str:
-    """Return where the traces of a position go in the results, as PyAMA names them."""
+def csv_name(position: str, tag: str = USUAL_TAG) -> str:
+    """Return where the traces of a position go in the results, as PyAMA names them.
+
+    The tag of the step is in the name if it is another than usual.
+    """
+    if tag != USUAL_TAG:
+        return f"{csv_name(position).removesuffix('.csv')}_{tag}.csv"
     match = _NUMBER.match(position)
     if match is None:
         return f"{position}/{position}_traces.csv"

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from cytoloom import traces
 from cytoloom.errors import CytoloomError
 from cytoloom.files import digest, writing
-from cytoloom.plan.layers import PLACES
+from cytoloom.plan.layers import Position
 from cytoloom.plan.model import Step
 from cytoloom.plan.problems import Problems
+from cytoloom.traces import csv_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,15 +35,15 @@ class Edits:
     problems: Problems
     active: bool = True
 
-    def of(self, step: Step, position: str) -> tuple[dict[str, str], str]:
+    def of(self, step: Step, position: Position) -> tuple[dict[str, str], str]:
         """Return the options that name what was flagged at a position, and its digest."""
         found, digests = {}, []
-        for argument, kind in step.row.edited.items():
+        for argument in step.row.edited:
             if not self.active:
                 continue
-            result = self.outdir / PLACES[kind](position, step.slug, "")
+            result = self.outdir / csv_name(position.slug, step.slug, position.base)
             inspected = result.with_name(f"{result.stem}_inspected.csv")
-            kept = self.outdir / FOLDER / f"{position}.{step.slug}.csv"
+            kept = self.outdir / FOLDER / f"{position.slug}.{step.slug}.csv"
             edited = inspected if inspected.is_file() else result
             try:
                 rows = self._flagged(edited, kept)

@@ -28,6 +28,7 @@ from cytoloom.plan.layers import (
 from cytoloom.plan.model import Group, Layer, Step, unique
 from cytoloom.plan.registry import Phase
 from cytoloom.regions import Region, cut
+from cytoloom.traces import csv_name
 
 BASE_MEMORY_MB = 700
 MERGES = {"label_to_sparse": "MERGE_TABLES"}  # process of the merge phase by stage
@@ -138,7 +139,7 @@ class Builder:
         Overlap of patches that the pipeline asks for [px].
     edits
         Gives, for a step whose results users may edit, the options that name what they flagged
-        at a position (by its slug), and their digest.
+        at a position, and their digest.
     value
         Gives the value of an argument of a step, given or by default.
     """
@@ -150,7 +151,7 @@ class Builder:
     model: Callable[[Step], tuple[dict[str, Any], str]] = lambda _step: ({}, "")
     files: Callable[[Step, str, Group], tuple[dict[str, Any], str]] = lambda *_: ({}, "")
     overlap: int = 0
-    edits: Callable[[Step, str], tuple[dict[str, str], str]] = lambda *_: ({}, "")
+    edits: Callable[[Step, Position], tuple[dict[str, str], str]] = lambda *_: ({}, "")
     value: Callable[[Step, str], Any] = lambda step, name: step.args.get(name)
 
     @property
@@ -394,6 +395,8 @@ class _GroupJobs:
         """Return where a file goes in the results, if it leaves as it is made."""
         if layer.kind not in PLACES or not self.step.output or layer.inner:
             return {}
+        if layer.kind == "tracescsv":
+            return {name: csv_name(layer.position, layer.tag, self.position.base)}
         return {name: PLACES[layer.kind](layer.position, layer.tag, name)}
 
     def _statistics(
@@ -524,7 +527,7 @@ class _GroupJobs:
             outputs.append(final)
             publish |= self._published(layer, final)
         given, content = self.builder.files(self.step, self.position.name, self.group)
-        flagged, edits = self.builder.edits(self.step, self.position.slug)
+        flagged, edits = self.builder.edits(self.step, self.position)
         for name in row.merge_args:
             command.option(name, given.get(name, self.step.args.get(name)))
         for name, path in flagged.items():

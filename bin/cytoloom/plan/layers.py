@@ -42,7 +42,7 @@ EXTENSIONS = {
 # Where in the results kinds go that leave as they are made.
 PLACES: dict[str, Callable[[str, str, str], str]] = {
     "flatfield": lambda _position, _tag, name: f"flatfields/{name}",
-    "tracescsv": lambda position, tag, _name: traces_csv(position, tag),
+    "tracescsv": lambda position, tag, _name: csv_name(position, tag),
     "samplescsv": lambda _position, tag, _name: f"samples/{tag}",
     "fitspages": lambda _position, tag, _name: f"fits/{tag}",
     "crops": lambda position, tag, _name: store_of(position, tag, "Cropping", "cells.zarr"),
@@ -57,12 +57,6 @@ def store_of(position: str, tag: str, usual: str, name: str) -> str:
     """Return where a store of a position goes in the results: beside its CSV of traces."""
     folder = csv_name(position).split("/")[0]
     return f"{folder}/{name}" if tag == usual else f"{folder}/{tag}.{name}"
-
-
-def traces_csv(position: str, tag: str) -> str:
-    """Return where the CSV of traces of a position goes in the results."""
-    name = csv_name(position)
-    return name if tag == "Extraction" else f"{name.removesuffix('.csv')}_{tag}.csv"
 
 
 def slug(name: str) -> str:
@@ -241,6 +235,7 @@ class Position:
     grid: Grid
     pixel_size: tuple[float, float, float]
     frame_interval: float | None
+    base: str = ""  # name of its first file, without extension
     layers: dict[tuple[str, str, str], LayerPlan] = field(default_factory=dict)
 
     def add(self, tag: str, channel: str, kind: str, layer: LayerPlan) -> None:

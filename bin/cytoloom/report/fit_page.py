@@ -109,8 +109,8 @@ def _histogram(one: Shown, column: int, name: str, samples: Sequence[str]) -> pa
         axes.set_xscale("log")
     axes.set_xlabel(name)
     axes.set_ylabel("share of cells")
-    if len(samples) <= 8:
-        axes.legend()
+    if len(samples) <= len(charts.COLOURS):
+        charts.legend(axes)
     caption = f"{name}, {one.trace}. {'; '.join(words[:8])}"
     return page.Picture(charts.to_img(figure, caption), caption)
 

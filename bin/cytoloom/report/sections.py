@@ -1,4 +1,4 @@
-"""The sections of a run's page that have data: positions, illumination, motion, contacts, killing.
+"""The sections of a run's page that have data: positions, illumination, motion, traces and more.
 
 A section without its tables is left out; a table without rows gives a line that says so.
 """
@@ -12,6 +12,7 @@ from cytoloom.report import (
     sections_motion,
     sections_positions,
     sections_registration,
+    sections_traces,
 )
 from cytoloom.report.inputs import Inputs
 from cytoloom.report.page import Section
@@ -27,6 +28,7 @@ def make(inputs: Inputs) -> list[Section]:
         sections_motion.make(inputs, colours),
         sections_killing.contacts(inputs),
         sections_killing.killing(inputs),
+        sections_traces.make(inputs),
         sections_evaluation.make(inputs),
     )
     return [section for section in made if section and section.blocks]
