@@ -13,7 +13,7 @@ from cytoloom.files import writing
 from cytoloom.provenance import join_records
 from cytoloom.report import counting, diagram, making, page, sections
 from cytoloom.report.inputs import Inputs, index, read_run
-from cytoloom.traces import csv_name
+from cytoloom.traces import base_of, csv_name
 
 DEFINITION = (
     "A cell is one detection, so a cell seen in 50 frames counts 50 times; each label image counts "
@@ -113,8 +113,14 @@ def list_files(inputs: Inputs) -> list[dict[str, Any]]:
         base = f"tracks/{table.position}.{table.tag}.{table.channel}"
         content = "tracks for GEFF readers, TrackMate and napari"
         files.append(entry(base, content, "geff", "trackmate.xml", "napari.csv"))
+    slugs = {place["name"]: place["slug"] for place in inputs.run["positions"]}
+    rows = reversed(inputs.run["preflight"])
+    bases = {slugs.get(row["position"], ""): base_of(str(row["path"])) for row in rows}
     content = "traces as PyAMA writes them; set good to false to leave out rows"
-    files += [entry(csv_name(t.position, t.tag), content) for t in inputs.of("traces")]
+    files += [
+        entry(csv_name(t.position, t.tag, bases.get(t.position, "")), content)
+        for t in inputs.of("traces")
+    ]
     for table in inputs.of("samples"):
         files.append(entry(f"samples/{table.tag}/", "CSV files of each sample"))
     for table in inputs.of("fits"):

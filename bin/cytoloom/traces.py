@@ -34,20 +34,28 @@ def fov_of(position: str) -> int:
     return int(match[2]) if match else 0
 
 
-def csv_name(position: str, tag: str = USUAL_TAG) -> str:
+def base_of(path: str) -> str:
+    """Return the name of a file without its extensions, as it begins the name of a CSV."""
+    name = path.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return re.sub(r"(\.ome)?\.\w{1,5}$", "", name) or name
+
+
+def csv_name(position: str, tag: str = USUAL_TAG, base: str = "") -> str:
     """Return where the traces of a position go in the results, as PyAMA names them.
 
-    The tag of the step is in the name if it is another than usual.
+    Parameters
+    ----------
+    tag
+        Of the step; in the name if it is another than usual.
+    base
+        Name of the file of a position that is called by its number only.
     """
-    if tag != USUAL_TAG:
-        return f"{csv_name(position).removesuffix('.csv')}_{tag}.csv"
     match = _NUMBER.match(position)
-    if match is None:
-        return f"{position}/{position}_traces.csv"
-    folder = f"fov_{int(match[2]):03d}"
-    return (
-        f"{folder}/{match[1]}_{folder}_traces.csv" if match[1] else f"{folder}/{folder}_traces.csv"
-    )
+    stem = position if match is None else f"fov_{int(match[2]):03d}"
+    if match is not None and (match[1] or base):
+        stem = f"{match[1] or re.sub('[^A-Za-z0-9_-]', '_', base)}_{stem}"
+    end = "" if tag == USUAL_TAG else f"_{tag}"
+    return f"{position}/{stem}_traces{end}.csv"
 
 
 def channel_id(channel: str) -> str:

@@ -272,16 +272,22 @@ def test_a_plugin_that_is_not_there(scene, tmp_path):
 @pytest.mark.parametrize(
     ("position", "fov", "name"),
     [
-        ("movie_003", 3, "fov_003/movie_fov_003_traces.csv"),
+        ("movie_003", 3, "movie_003/movie_fov_003_traces.csv"),
         ("fov_012", 12, "fov_012/fov_012_traces.csv"),
-        ("a_fov_1", 1, "fov_001/a_fov_001_traces.csv"),
-        ("p1", 1, "fov_001/p_fov_001_traces.csv"),
+        ("a_fov_1", 1, "a_fov_1/a_fov_001_traces.csv"),
+        ("p1", 1, "p1/p_fov_001_traces.csv"),
         ("plain", 0, "plain/plain_traces.csv"),
     ],
 )
 def test_names_of_positions(position, fov, name):
     assert traces.fov_of(position) == fov
     assert traces.csv_name(position) == name
+
+
+def test_a_position_that_is_only_a_number_has_the_name_of_its_file():
+    assert traces.base_of("/data/day 1.ome.tif") == "day 1"
+    name = traces.csv_name("fov_002", base=traces.base_of("/data/day 1.nd2"))
+    assert name == "fov_002/day_1_fov_002_traces.csv"
 
 
 def test_a_csv_with_a_strange_flag_is_told(tmp_path):

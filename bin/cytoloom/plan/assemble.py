@@ -40,6 +40,7 @@ from cytoloom.plan.sweep import Choice, Joined, Sweep, edited, join, load_sweep
 from cytoloom.plan.user_files import UserFiles
 from cytoloom.provenance import provenance_name
 from cytoloom.regions import Region, Shape
+from cytoloom.traces import base_of
 
 FILES_OF_RUN = "pipeline_info/files.tsv"
 
@@ -335,6 +336,7 @@ def _positions(
             ),
             source.pixel_size,
             source.frame_interval,
+            base_of(source.inputs[0].given.path) if source.inputs else "",
         )
         for source in sources
     ]

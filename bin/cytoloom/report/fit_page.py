@@ -92,7 +92,9 @@ def _histogram(one: Shown, column: int, name: str, samples: Sequence[str]) -> pa
         return None
     low, high = np.percentile(values[known], [0.5, 99.5])
     wide = low > 0 and high > 50 * low
-    edges = (np.geomspace if wide else np.linspace)(low, high if high > low else low + 1, 41)
+    edges = (np.geomspace if wide else np.linspace)(
+        low, high if high > low else low + 1, int(np.clip(np.sqrt(known.sum()) * 2, 8, 40)) + 1
+    )
     figure, axes = charts.new()
     words = []
     for number, sample in enumerate(samples):
