@@ -115,7 +115,7 @@ def list_files(inputs: Inputs) -> list[dict[str, Any]]:
         files.append(entry(base, content, "geff", "trackmate.xml", "napari.csv"))
     slugs = {place["name"]: place["slug"] for place in inputs.run["positions"]}
     rows = reversed(inputs.run["preflight"])
-    bases = {slugs.get(row["position"], ""): base_of(str(row["path"])) for row in rows}
+    bases = {slugs.get(row.get("position")): base_of(str(row.get("path"))) for row in rows}
     content = "traces as PyAMA writes them; set good to false to leave out rows"
     files += [
         entry(csv_name(t.position, t.tag, bases.get(t.position, "")), content)

@@ -51,11 +51,11 @@ def csv_name(position: str, tag: str = USUAL_TAG, base: str = "") -> str:
         Name of the file of a position that is called by its number only.
     """
     match = _NUMBER.match(position)
-    stem = position if match is None else f"fov_{int(match[2]):03d}"
+    stem = folder = position if match is None else f"fov_{int(match[2]):03d}"
     if match is not None and (match[1] or base):
         stem = f"{match[1] or re.sub('[^A-Za-z0-9_-]', '_', base)}_{stem}"
     end = "" if tag == USUAL_TAG else f"_{tag}"
-    return f"{position}/{stem}_traces{end}.csv"
+    return f"{folder}/{stem}_traces{end}.csv"
 
 
 def channel_id(channel: str) -> str:

@@ -272,10 +272,10 @@ def test_a_plugin_that_is_not_there(scene, tmp_path):
 @pytest.mark.parametrize(
     ("position", "fov", "name"),
     [
-        ("movie_003", 3, "movie_003/movie_fov_003_traces.csv"),
+        ("movie_003", 3, "fov_003/movie_fov_003_traces.csv"),
         ("fov_012", 12, "fov_012/fov_012_traces.csv"),
-        ("a_fov_1", 1, "a_fov_1/a_fov_001_traces.csv"),
-        ("p1", 1, "p1/p_fov_001_traces.csv"),
+        ("a_fov_1", 1, "fov_001/a_fov_001_traces.csv"),
+        ("p1", 1, "fov_001/p_fov_001_traces.csv"),
         ("plain", 0, "plain/plain_traces.csv"),
     ],
 )

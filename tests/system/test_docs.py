@@ -187,6 +187,8 @@ def test_steps_of_the_stage_pages_are_valid(tmp_path):
         "  tracking: [{name: LapTrack, channels: [TCell, Cancer], tag: Tracks}]\n"
         "  postprocessing:\n    - {name: CrossCellContactMeasures, tag: Touch,\n"
         "       channels: [[TCell, Cancer]], output_channel_name: [Touching]}\n"
+        "    - {name: Extraction, channels: [[TCell, Dead], [Cancer, Dead]], tag: Traced}\n"
+        "    - {name: MergeSamples, channels: [TCell, Cancer], tag: Joined}\n"
     )
     stages = {line[2:].split(":")[0] for line in before.splitlines() if line.startswith("  ")}
     count = 0

@@ -41,7 +41,9 @@ class Edits:
         for argument in step.row.edited:
             if not self.active:
                 continue
-            result = self.outdir / csv_name(position.slug, step.slug, position.base)
+            name = csv_name(position.slug, step.slug, position.base)
+            apart = self.outdir / position.slug / name.partition("/")[2]  # of two files' positions
+            result = apart if apart.is_file() else self.outdir / name
             inspected = result.with_name(f"{result.stem}_inspected.csv")
             kept = self.outdir / FOLDER / f"{position.slug}.{step.slug}.csv"
             edited = inspected if inspected.is_file() else result
