@@ -143,7 +143,9 @@ def _variants(values):
     return out
 
 
-def write_czi(path, data, *, channels=("Phase", "GFP"), tiles=1, overlap=0, compression=None):
+def write_czi(
+    path, data, *, channels=("Phase", "GFP"), tiles=1, overlap=0, compression=None, first=0, lost=()
+):
     """Write a CZI of scenes side by side.
 
     Parameters
@@ -151,13 +153,19 @@ def write_czi(path, data, *, channels=("Phase", "GFP"), tiles=1, overlap=0, comp
     data : ndarray, shape (S, T, Z, C, Y, X)
     tiles, overlap
         Each plane is a mosaic of tiles x tiles that overlap by so many px.
+    first
+        Index of the first time point in the file.
+    lost
+        Planes (S, T, Z, C) that are not in the file.
     """
     from pylibCZIrw import czi
 
     scenes, frames, planes, count, height, width = data.shape
     with czi.create_czi(str(path), exist_ok=True, compression_options=compression) as file:
         for s, t, z, c in product(*map(range, (scenes, frames, planes, count))):
-            plane, at = data[s, t, z, c], {"T": t, "Z": z, "C": c}
+            plane, at = data[s, t, z, c], {"T": first + t, "Z": z, "C": c}
+            if (s, t, z, c) in lost:
+                continue
             for j, i in product(range(tiles), repeat=2):
                 y, x = j * height // tiles, i * width // tiles
                 bottom, right = (j + 1) * height // tiles, (i + 1) * width // tiles

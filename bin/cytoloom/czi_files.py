@@ -9,7 +9,7 @@ no time, plane or channel.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -48,6 +48,7 @@ class _Header:
     seconds: tuple[float, ...]
     increment: float | None  # s between frames, as planned
     stage: tuple[tuple[float, float, float], ...]
+    complete: tuple[int, ...]  # frames of each scene before the first with a missing plane
 
 
 def scene_names(path: Path) -> tuple[str | None, ...]:
@@ -60,8 +61,15 @@ def open_czi(path: Path, scene: int | None = None) -> Source:
     header = _header(path)
     chosen = choose_scene(path, header.names, scene)
     _, _, width, height = header.boxes[chosen.inside]
-    frames, planes, _ = header.sizes
-    acquisition = _acquisition(header, chosen.inside)
+    planned, planes, _ = header.sizes
+    frames = header.complete[chosen.inside]
+    if frames == 0:
+        raise BadData(f"{path}: position {chosen.number} has no complete frame")
+    note = (
+        f"{path}: position {chosen.number}: {frames} of {planned} frames are complete; "
+        "those after them are left out"
+    )
+    acquisition = _acquisition(header, chosen.inside, frames)
     known = np.isfinite(acquisition.seconds).any() or np.isfinite(acquisition.stage).any()
     return Source(
         files=(path,),
@@ -72,6 +80,7 @@ def open_czi(path: Path, scene: int | None = None) -> Source:
         pixel_size=header.pixel_size,
         frame_interval=acquisition.interval() or header.increment,
         _read=lambda region, channel: _read(path, header, chosen.inside, region, channel),
+        notes=(note,) if frames < planned else (),
         scene=chosen,
         acquired=(lambda channel: acquisition) if known else None,  # noqa: ARG005 - one for all
     )
@@ -95,13 +104,13 @@ def _read(path: Path, header: _Header, scene: int, region: Region, channel: int)
     return out
 
 
-def _acquisition(header: _Header, scene: int) -> Acquisition:
-    frames, scenes = header.sizes[0], len(header.scenes)
+def _acquisition(header: _Header, scene: int, frames: int) -> Acquisition:
+    planned, scenes = header.sizes[0], len(header.scenes)
     seconds = np.full(frames, np.nan)
-    if len(header.seconds) == frames:
-        seconds[:] = header.seconds
-    elif len(header.seconds) == frames * scenes:  # all scenes of a time point, then the next
-        seconds[:] = header.seconds[scene::scenes]
+    if len(header.seconds) == planned:
+        seconds[:] = header.seconds[:frames]
+    elif len(header.seconds) == planned * scenes:  # all scenes of a time point, then the next
+        seconds[:] = header.seconds[scene::scenes][:frames]
     place = header.stage[scene] if scene < len(header.stage) else (np.nan,) * 3
     return Acquisition(seconds, np.tile(place, (frames, 1)))
 
@@ -135,21 +144,22 @@ def _header(path: Path) -> _Header:
 @lru_cache(maxsize=64)
 def _kept_header(path: Path, size: int, time: int) -> _Header:  # noqa: ARG001 - key of the cache
     with _opened(path) as file:
-        box = file.total_bounding_box_no_pyramid
+        planes = _planes(file)
         for axis, what in OTHER_AXES.items():
-            low, high = box.get(axis, (0, 1))
-            if high - low > 1:
+            count = len(set(planes[axis]))
+            if count > 1:
                 raise BadData(
-                    f"{path}: holds {high - low} {what} ({axis}), which are not understood; "
+                    f"{path}: holds {count} {what} ({axis}), which are not understood; "
                     "split or process it in ZEN first"
                 )
-        spans = [box.get(axis, (0, 1)) for axis in "TZC"]
+        spans = [(min(planes[a], default=0), max(planes[a], default=0) + 1) for a in "TZC"]
         rectangles = file.scenes_bounding_rectangle_no_pyramid
         scenes = tuple(sorted(rectangles)) or (None,)
         found = [rectangles[s] for s in scenes if s is not None]
         boxes = found or [file.total_bounding_rectangle_no_pyramid]
         dtype, samples = _pixel_type(path, file.pixel_types)
         root = ET.fromstring(file.raw_metadata)
+        complete = _complete(planes, scenes, spans)
     count = (spans[2][1] - spans[2][0]) * samples
     return _Header(
         scenes=scenes,
@@ -164,6 +174,39 @@ def _kept_header(path: Path, size: int, time: int) -> _Header:  # noqa: ARG001 -
         seconds=_time_stamps(path),
         increment=_number(root.find(".//{*}Image/{*}Dimensions/{*}T//{*}Interval/{*}Increment")),
         stage=tuple(_stage(root, s) for s in scenes),
+        complete=complete,
+    )
+
+
+def _planes(file: Any) -> dict[str, list[int]]:
+    """Return the index along each axis of every tile at full resolution."""
+    found: dict[str, list[int]] = {axis: [] for axis in ("S", "T", "Z", "C", *OTHER_AXES)}
+
+    def note(_index: int, block: Any) -> bool:
+        at = block.coordinate.to_dict()
+        for axis, indices in found.items():
+            indices.append(at.get(axis, 0))
+        return True
+
+    file.enumerate_subblocks_subset(note, only_layer0=True)
+    return found
+
+
+def _complete(
+    planes: Mapping[str, Sequence[int]],
+    scenes: Sequence[int | None],
+    spans: Sequence[tuple[int, int]],
+) -> tuple[int, ...]:
+    """Return how many frames of each scene have all planes: the library fills gaps with zeros."""
+    there = set(zip(*(planes[axis] for axis in "STZC"), strict=True))
+    frames, depths, channels = (range(*span) for span in spans)
+
+    def whole(scene: int, t: int) -> bool:
+        return all((scene, t, z, c) in there for z in depths for c in channels)
+
+    return tuple(
+        next((i for i, t in enumerate(frames) if not whole(scene or 0, t)), len(frames))
+        for scene in scenes
     )
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -43,6 +43,7 @@ class _Header:
     period: float | None  # s, as planned
     lost: frozenset[int]  # frames that were planned and are not in the file
     names: tuple[str | None, ...]
+    intervals: tuple[float | None, ...] = ()  # s, as measured, of each position
 
     def size(self, letter: str) -> int:
         """Return the length of a loop; 1 where there is none."""
@@ -82,12 +83,11 @@ def open_nd2(path: Path, scene: int | None = None) -> Source:
         "those after them are left out"
     )
 
-    def acquired(channel: int) -> Acquisition:
-        with _opened(path) as file:
-            return _acquisition(file, header, chosen.inside, frames, channel)
+    looped = header.size("C") > 1  # else all channels of a frame were taken together
 
-    with _opened(path) as file:
-        ends = _acquisition(file, header, chosen.inside, frames, 0, only_ends=True)
+    def acquired(channel: int) -> Acquisition:
+        return _kept_acquisition(path, header, chosen.inside, frames, channel if looped else 0)
+
     return Source(
         files=(path,),
         format="ND2",
@@ -95,7 +95,7 @@ def open_nd2(path: Path, scene: int | None = None) -> Source:
         dtype=header.dtype,
         channels=header.channels,
         pixel_size=header.pixel_size,
-        frame_interval=ends.interval() or header.period,
+        frame_interval=header.intervals[chosen.inside] or header.period,
         _read=lambda region, channel: _read(path, header, chosen.inside, region, channel),
         notes=(note,) if frames < planned else (),
         scene=chosen,
@@ -118,25 +118,39 @@ def _read(path: Path, header: _Header, position: int, region: Region, channel: i
     return out
 
 
-def _acquisition(
-    file: Any, header: _Header, position: int, frames: int, channel: int, only_ends: bool = False
+@lru_cache(maxsize=256)
+def _kept_acquisition(
+    path: Path, header: _Header, position: int, frames: int, channel: int
 ) -> Acquisition:
-    """Read when and where the first plane of each frame was taken."""
-    seconds, stage = np.full(frames, np.nan), np.full((frames, 3), np.nan)
-    looped = header.size("C") > 1
-    for t in sorted({0, frames - 1}) if only_ends else range(frames):
-        number = header.frame(T=t, P=position, C=channel if looped else 0)
+    with _opened(path) as file:
+        numbers = [header.frame(T=t, P=position, C=channel) for t in range(frames)]
+        return _acquisition(file, numbers)
+
+
+def _acquisition(file: Any, numbers: Sequence[int]) -> Acquisition:
+    """Read when and where frames were taken."""
+    seconds, stage = np.full(len(numbers), np.nan), np.full((len(numbers), 3), np.nan)
+    for i, number in enumerate(numbers):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of a file without times
-                about = file.frame_metadata(number).channels
-            one = about[0 if looped else min(channel // header.components[1], len(about) - 1)]
-            seconds[t] = one.time.relativeTimeMs / 1000
+                one = file.frame_metadata(number).channels[0]
+            seconds[i] = one.time.relativeTimeMs / 1000
             place = one.position.stagePositionUm
-            stage[t] = place.z, place.y, place.x
+            stage[i] = place.z, place.y, place.x
         except Exception:  # old files and simulated cameras do not say
             break
     return Acquisition(seconds, stage)
+
+
+def _interval(file: Any, header: _Header, position: int) -> float | None:
+    """Return the mean time between the frames of a position [s]; None where it is not known."""
+    last = header.complete(position) - 1
+    if last < 1:
+        return None
+    ends = _acquisition(file, [header.frame(T=t, P=position) for t in (0, last)])
+    whole = ends.interval()
+    return None if whole is None else whole / last
 
 
 @contextmanager
@@ -195,7 +209,7 @@ def _read_header(path: Path, file: Any) -> _Header:
         raise BadData(f"{path}: lossy compression is not understood; export it as OME-TIFF")
     x, y, z = _pixel_size(file)
     planned = math.prod(n for _, n in loops)
-    return _Header(
+    header = _Header(
         loops=tuple(loops),
         plane=(int(about.heightPx), int(about.widthPx or 0)),
         components=(count, samples),
@@ -206,6 +220,8 @@ def _read_header(path: Path, file: Any) -> _Header:
         lost=_lost(file, planned),
         names=tuple(names) if len(names) == positions else (None,) * positions,
     )
+    intervals = tuple(_interval(file, header, position) for position in range(positions))
+    return replace(header, intervals=intervals)
 
 
 def _pixel_size(file: Any) -> tuple[float | None, float | None, float | None]:

@@ -95,6 +95,46 @@ def test_czi_types_and_a_single_scene(tmp_path, dtype):
     np.testing.assert_array_equal(source.read(Region.whole(source.shape), 0), data[0, :, :, 0])
 
 
+def test_czi_that_was_stopped_early(tmp_path):
+    data = movie()
+    write_czi(tmp_path / "a.czi", data, lost=[(1, 2, 1, 0), (2, 0, 0, 0)])
+    whole, cut = (open_source(tmp_path / "a.czi", scene=s) for s in (0, 1))
+    assert (whole.shape[0], whole.notes) == (4, ())
+    assert cut.shape[0] == 2
+    assert "2 of 4 frames are complete" in cut.notes[0]
+    np.testing.assert_array_equal(cut.read(Region.whole(cut.shape), 0), data[1, :2, :, 0])
+    with pytest.raises(BadData, match="position 2 has no complete frame"):
+        open_source(tmp_path / "a.czi", scene=2)
+
+
+def test_czi_that_begins_later_and_scenes_of_two_sizes(tmp_path):
+    from pylibCZIrw import czi
+
+    data = movie()
+    write_czi(tmp_path / "a.czi", data, first=5)
+    assert_all_read(tmp_path / "a.czi", data, ("Phase", "GFP"))
+    big, small = data[0, 0, 0, 0], data[1, 0, 0, 0, 3:20, :11]
+    with czi.create_czi(str(tmp_path / "b.czi")) as file:
+        file.write(np.ascontiguousarray(big[..., None]), plane={}, scene=0, location=(0, 0))
+        file.write(np.ascontiguousarray(small[..., None]), plane={}, scene=1, location=(900, 7))
+    for scene, plane in enumerate((big, small)):
+        source = open_source(tmp_path / "b.czi", scene=scene)
+        np.testing.assert_array_equal(source.read(Region.whole(source.shape), 0)[0, 0], plane)
+
+
+def test_colours_of_a_czi_are_red_green_blue(tmp_path):
+    from pylibCZIrw import czi
+
+    blue_first = np.random.default_rng(0).integers(0, 255, (12, 15, 3)).astype(np.uint8)
+    with czi.create_czi(str(tmp_path / "a.czi")) as file:
+        file.write(blue_first, plane={})
+    source = open_source(tmp_path / "a.czi")
+    assert source.channels == ("0", "1", "2")
+    for channel in range(3):
+        read = source.read(Region.whole(source.shape), channel)[0, 0]
+        np.testing.assert_array_equal(read, blue_first[..., 2 - channel])
+
+
 def write_ome(path, data, **more):
     with tifffile.TiffWriter(path, ome=True) as file:
         for i, scene in enumerate(data):
