@@ -50,7 +50,7 @@ def test_all_of_it(config):
     found, only_copy, warnings = translated(FULL, config)
     assert not only_copy
     assert found["channels"] == {"pc_ch_0": 0, "fl_ch_1": 1}
-    assert found["input"] == {"path": "exp.nd2", "z": 0, "position": "exp_{fov}", "fovs": [0, 1]}
+    assert found["input"] == {"path": "exp.nd2", "z": 0, "position": "fov_{fov}", "fovs": [0, 1]}
     assert "frame_interval" not in found  # the file has times
     stages = found["pipeline"]
     assert stages["segmentation"] == [{"name": "LogStd", "channels": ["pc_ch_0"]}]

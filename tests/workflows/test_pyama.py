@@ -65,7 +65,7 @@ def test_copying_first_then_the_rest(folder):
     assert not {name.split()[0] for name in tasks} & {"LogStd", "IoU", "Cropping", "Extraction"}
     results = folder / "results"
     for position in (0, 2):
-        store = zarr.open_group(results / "images" / f"exp_00{position}.ome.zarr", mode="r")
+        store = zarr.open_group(results / "images" / f"fov_00{position}.ome.zarr", mode="r")
         data = movie()[position]
         np.testing.assert_array_equal(store["0"][:], data.swapaxes(1, 2))
         taken = store.attrs["cytoloom"]["acquisition"]["fl_ch_1"]

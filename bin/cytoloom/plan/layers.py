@@ -55,8 +55,7 @@ LONG = 8.0  # s
 
 def store_of(position: str, tag: str, usual: str, name: str) -> str:
     """Return where a store of a position goes in the results: beside its CSV of traces."""
-    folder = csv_name(position).split("/")[0]
-    return f"{folder}/{name}" if tag == usual else f"{folder}/{tag}.{name}"
+    return f"{position}/{name}" if tag == usual else f"{position}/{tag}.{name}"
 
 
 def slug(name: str) -> str:

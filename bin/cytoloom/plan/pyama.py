@@ -2,10 +2,9 @@
 
 The file names channels and parameters but no images: they come with ``--input``, or with a
 key ``input`` (and ``output_dir``, ``samples``) that its users may add. Each position becomes
-``<file>_000``, …, and its results go to ``fov_000``, …; the phase contrast channel is
-called ``pc_ch_<n>``, a fluorescence channel ``fl_ch_<n>``. Whatever a channel is missing for
-is left out, as PyAMA does. Every value keeps its line, so that a mistake is found where it
-was written.
+``fov_000``, …; the phase contrast channel is called ``pc_ch_<n>``, a fluorescence channel
+``fl_ch_<n>``. Whatever a channel is missing for is left out, as PyAMA does. Every value
+keeps its line, so that a mistake is found where it was written.
 """
 
 from __future__ import annotations
@@ -232,22 +231,13 @@ def _positions(config: Config, root: Node, source: Node | None, problems: Proble
     fields = {
         "path": source,
         "z": _node(0, source.line, "input.z"),
-        "position": _node(f"{_stem(source.text)}_{{fov}}", source.line, "input.position"),
+        "position": _node("fov_{fov}", source.line, "input.position"),
     }
     wanted = _wanted(config, source, problems)
     if wanted is not None:
         line = next((config.params[k].line for k in ("fovs", "fov_list") if k in config.params), 1)
         fields["fovs"] = _node(wanted, line, "params.fovs")
     return Node("map", source.line, "input", fields=fields)
-
-
-def _stem(path: str) -> str:
-    """Return the name of the input up to its first dot, without the number of a scene."""
-    name = Path(path).name
-    split = SPLIT.fullmatch(name)
-    return "".join(
-        c if c not in "*?[]" else "_" for c in (split[1] if split else name).split(".")[0]
-    )
 
 
 def _wanted(config: Config, source: Node, problems: Problems) -> list[int] | None:
