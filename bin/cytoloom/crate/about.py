@@ -26,9 +26,9 @@ KINDS = {
 }  # fmt: skip
 
 
-def encoding(path: str) -> str | None:
+def encoding(path: str) -> str:
     """Return the media type of a file by its ending."""
-    return KINDS.get(Path(path).suffix.lower())
+    return KINDS.get(Path(path).suffix.lower(), "application/octet-stream")
 
 
 def file_entity(graph: Graph, identifier: str, about: Mapping[str, Any], **more: Any) -> Reference:

@@ -219,7 +219,7 @@ def _run(
                 object=done,
             )
         )
-    _workflows(graph, made, actions, steps)
+    _workflows(graph, made, actions, steps, _outputs(graph, results))
     started = min((work.started for work in made.works if work.started), default=None)
     pipeline = reference("pipeline_info/pipeline.yaml")
     about.link(
@@ -244,11 +244,24 @@ def _run(
     graph.extend("./", "mentions", [whole, *every])
 
 
+def _outputs(graph: Graph, results: Sequence[Reference]) -> list[Reference]:
+    """Add a formal parameter for each file and folder at the top of the output folder."""
+    found = []
+    for result in results:
+        name = result["@id"].rstrip("/")
+        if "/" not in name:
+            kind = "Dataset" if result["@id"].endswith("/") else "File"
+            found.append(about.formal(graph, f"#output-{name}", name, kind, f"result {name}"))
+            about.link(graph, found[-1], result)
+    return found
+
+
 def _workflows(
     graph: Graph,
     made: Made,
     actions: Mapping[str, list[Reference]],
     steps: Sequence[Reference],
+    outputs: Sequence[Reference],
 ) -> None:
     tools = [graph.entities[a["@id"]]["instrument"] for done in actions.values() for a in done]
     tools = list({tool["@id"]: tool for tool in tools}.values())
@@ -278,7 +291,7 @@ def _workflows(
             ),
         }  # fmt: skip
     own = {"license": reference("https://spdx.org/licenses/BSD-3-Clause"),
-           "input": [reference("#pipeline"), *formals]}  # fmt: skip
+           "input": [reference("#pipeline"), *formals], "output": list(outputs)}  # fmt: skip
     graph.entities["pipeline_info/main.nf"] |= own
 
 
