@@ -115,7 +115,14 @@ def prepare_run(line: RunLine) -> tuple[list[str], dict[str, str]] | int:
     for name in ("envs", "images") if with_images else ("envs",):
         if not line.gives(name):
             command += [f"--{name}", str(cache() / name)]
+    if "outdir" not in line.values:  # Nextflow's own records go there too
+        command += ["--outdir", planned_folder(target)]
     return [*command, "--plan", str(target)], env
+
+
+def planned_folder(path: Path) -> str:
+    """Output folder of a plan."""
+    return str(json.loads(path.read_text(encoding="utf-8"))["outdir"])
 
 
 def plan_file(line: RunLine) -> Path:

@@ -118,7 +118,7 @@ def test_run_hands_over_to_nextflow(monkeypatch, tmp_path):
         steps = [{"phases": {"core": [{"family": "x"}, {"family": "core"}]}}]
         path = Path(words[words.index("--out") + 1])
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps({"steps": steps}))
+        path.write_text(json.dumps({"steps": steps, "outdir": "/of/yaml"}))
         return subprocess.CompletedProcess([], 0)
 
     monkeypatch.chdir(tmp_path)
@@ -131,6 +131,7 @@ def test_run_hands_over_to_nextflow(monkeypatch, tmp_path):
     envs = str(host.cache() / "envs")
     main = str(PROJECT / "main.nf")
     expected = ["nf", "-q", "run", main, "--pipeline", str(pipeline), "-resume", "--envs", envs]
+    expected += ["--outdir", "/of/yaml"]
     (words,) = started
     assert words[:-2] == expected
     assert words[-2] == "--plan"

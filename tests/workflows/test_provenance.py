@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -208,3 +209,20 @@ def test_a_sweep_has_a_crate(folder, tmp_path):
     text = (results / "methods.md").read_text(encoding="utf-8")
     assert "2 combinations of linking_max_distance of Track it (5 or 15) were compared" in text
     assert {"sweep.html", "winner.yaml"} <= set(crate)
+
+
+def test_records_lie_in_the_folder_of_the_yaml(folder):
+    """Without --outdir too, where Nextflow's own records would lie in the launch folder."""
+    (folder / "alone.yaml").write_text(
+        PIPELINE.replace("output_dir: results", "output_dir: of the yaml"), encoding="utf-8"
+    )
+    done = subprocess.run(
+        [sys.executable, PROJECT / "cytoloom", "run", "--pipeline", "alone.yaml",
+         "--until", "ingest"],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {path.name for path in (folder / "of the yaml" / "pipeline_info").iterdir()}
+    assert {"trace.txt", "timeline.html", "report.html", "engine.json"} <= found
+    assert not (folder / "pipeline_info").exists()
+    assert steps_of(entities(folder / "of the yaml"))[0] == "ingest"
