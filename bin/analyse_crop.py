@@ -216,8 +216,10 @@ def background_name(channel):
 
 
 def check(layers):
-    """Raise BadData unless all layers are single planes of one shape."""
+    """Raise BadData unless all layers are single planes of one shape, and can be groups."""
     for layer in layers:
+        if layer.channel in ("mask", "metadata"):
+            raise BadData(f"channel {layer.channel!r}: cells.zarr has a group of that name; rename")
         if layer.shape != layers[0].shape:
             raise BadData(f"{layer.kind} of {layer.channel!r}: another shape than the first image")
         if layer.shape[1] > 1:

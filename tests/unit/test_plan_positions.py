@@ -23,6 +23,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = np.zeros((3, 4, 2, 2, 16, 20), np.uint16)
     write_nd2(tmp_path / "exp.nd2", data)
+    (tmp_path / "sub").mkdir()
+    write_nd2(tmp_path / "sub" / "exp.nd2", data)
     write_czi(tmp_path / "slide.czi", data[:, :1])
     for number in (0, 2):
         tifffile.imwrite(
@@ -69,6 +71,12 @@ def test_one_of_the_files_split_by_scene_stands_for_all(folder):
         ("[{path: exp.nd2, fovs: 0}, {path: slide.czi, fovs: 2}]", ["exp_000", "slide_002"]),
         ("[exp.nd2, slide.czi]", [f"{n}_00{i}" for n in ("exp", "slide") for i in range(3)]),
         ("{path: cut_scene0.ome.tif, fovs: 2}", ["cut_002"]),
+        ("[cut_scene0.ome.tif, cut_scene2.ome.tif]", ["cut_000", "cut_002"]),
+        ("[exp.nd2, exp.nd2]", ["exp_000", "exp_001", "exp_002"]),
+        (
+            "[{path: exp.nd2, fovs: 1}, {path: sub/exp.nd2}]",
+            ["exp_001", "exp_2_000", "exp_2_001", "exp_2_002"],
+        ),
     ],
 )
 def test_positions_are_chosen_and_named(folder, given, wanted):

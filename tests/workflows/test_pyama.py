@@ -45,6 +45,7 @@ def movie():
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pyama")
     write_nd2(folder / "exp.nd2", movie(), loops="TP")
+    (folder / "samples.yaml").write_text('samples: [{name: both, fovs: "0, 2"}]\n')
     return folder
 
 
@@ -74,13 +75,19 @@ def test_copying_first_then_the_rest(folder):
     assert not (results / "fov_000").exists()
 
     done = ran(folder, "false", "-resume")
-    assert "LogStd, IoU, SplineBackground, Cropping, Extraction, Caching" in done.text
+    assert "SplineBackground, Cropping, Extraction, Caching, MergeSamples" in done.text
     tasks = trace(done)
     copied = {name: status for name, status in tasks.items() if name.startswith("ingest")}
     assert len(copied) == 4
     assert set(copied.values()) == {"CACHED"}
     assert set(tasks.values()) == {"CACHED", "COMPLETED"}
     check_results(results)
+    merged = next((results / "samples" / "MergeSamples").rglob("both_intensity_total_ch_1.csv"))
+    lines = [line for line in merged.read_text().splitlines() if line[0] != "#"]
+    assert lines[0] == "time,fov,cell,value"
+    assert [line.split(",")[1] for line in lines[1:]] == ["0", "2"] * 6
+    hours = [float(line.split(",")[0]) for line in lines[1::2]]
+    assert hours == pytest.approx([minutes / 60 for minutes in (0, 10, 25, 30, 40, 55)], abs=1e-5)
 
 
 def check_results(results: Path):

@@ -9,15 +9,17 @@ for these the files are looked into.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cytoloom.errors import BadData, CytoloomError, InputMissing
-from cytoloom.plan.model import Pipeline, unique
+from cytoloom.plan.model import Pipeline
 from cytoloom.positions import parse_fovs
 from cytoloom.sources import SPLIT, SUFFIXES, Scene, expand, scenes_of
 
@@ -162,11 +164,11 @@ def _mismatches(found: Mapping[str, Sequence[Given]], pipeline: Pipeline) -> lis
 
 
 def _scenes(
-    where: str, cells: Mapping[str, Any], folder: Path, taken: Iterable[str]
+    where: str, cells: Mapping[str, Any], folder: Path, taken: Mapping[str, Sequence[Given]]
 ) -> list[tuple[str, str, int | None]]:
     """Return the positions that a row stands for: name, file, index in a file of several.
 
-    A row without a name stands for every position of its files.
+    A row without a name stands for every position of its files that no row before it has.
     """
     path, name = _resolve(str(cells["path"]), folder), cells.get("position")
     wanted = _numbers(where, cells["fovs"]) if "fovs" in cells else None
@@ -174,25 +176,35 @@ def _scenes(
     here = Path(path)
     if name is not None and (one or here.is_dir() or not (here.exists() or wanted)):
         return [(str(name).replace("{fov}", "000"), path, None)]
-    found: list[tuple[str, str, int | None]] = []
-    seen: set[Scene] = set()
+    found: dict[str, tuple[str, int | None]] = {}
+    used = {(given.path, given.scene) for givens in taken.values() for given in givens}
     for file in [path] if name is not None or one else _files(where, path):
         there = _scenes_in(where, str(file), wanted)
-        chosen = [scene for scene in there if wanted is None or scene.number in wanted]
-        if not seen.isdisjoint(chosen):  # a file of a set of scenes that is done
-            continue
-        seen.update(chosen)
-        base = (
-            str(name) if name is not None else unique(_stem(file), [*taken, *(f[0] for f in found)])
-        )
+        chosen = {
+            scene.number: (scene.path, scene.inside if len(there) > 1 else None)
+            for scene in there
+            if wanted is None or scene.number in wanted
+        }
+        if name is None:  # the files of a split set stand for each other
+            chosen = {number: place for number, place in chosen.items() if place not in used}
         alone = len(there) == 1 or (name is not None and len(chosen) == 1)
-        template = base if alone or "{fov}" in base else f"{base}_{{fov}}"
-        several = len(there) > 1
-        found += [
-            (template.replace("{fov}", f"{s.number:03d}"), s.path, s.inside if several else None)
-            for s in chosen
-        ]
-    return found
+        named = partial(_named, chosen, alone=alone)
+        if name is not None:
+            found |= named(str(name))
+        else:
+            stem = _stem(file)
+            bases = (stem if i == 1 else f"{stem}_{i}" for i in count(1))
+            found |= next(n for n in map(named, bases) if not n.keys() & {*taken, *found})
+        used.update(chosen.values())
+    return [(key, *place) for key, place in found.items()]
+
+
+def _named(
+    chosen: Mapping[int, tuple[str, int | None]], base: str, *, alone: bool
+) -> dict[str, tuple[str, int | None]]:
+    """Name positions by their number, or by ``base`` alone."""
+    template = base if alone or "{fov}" in base else f"{base}_{{fov}}"
+    return {template.replace("{fov}", f"{n:03d}"): place for n, place in chosen.items()}
 
 
 def _files(where: str, path: str) -> list[str]:
