@@ -45,6 +45,7 @@ def open_tiff(path: Path, axes: str | None, scene: int | None = None) -> Source:
             sizes = dict(zip(_name_axes(path, declared), series.shape, strict=True))
             pixel_size, interval = tiff_calibration(tiff, chosen.inside)
             names = tiff_channels(tiff, chosen.inside)
+            files = _files_of(path, series)
             acquisitions = ome_acquisition(tiff, chosen.inside, sizes)
             dtype = np.dtype(series.dtype)
     except BadData:
@@ -71,7 +72,7 @@ def open_tiff(path: Path, axes: str | None, scene: int | None = None) -> Source:
         return data.reshape(region.shape)
 
     return Source(
-        files=(path,),
+        files=files,
         format="TIFF",
         shape=(sizes.get("T", 1), sizes.get("Z", 1), sizes["Y"], sizes["X"]),
         dtype=dtype,
@@ -148,12 +149,19 @@ def _name_axes(path: Path, declared: str) -> str:
     return named
 
 
+def _files_of(path: Path, series: Any) -> tuple[Path, ...]:
+    """Return the files that hold the pages of an image: an OME-TIFF may be spread over several."""
+    found = {Path(page.parent.filehandle.path) for page in series.pages if page is not None}
+    others = sorted(file for file in found if file.resolve() != path.resolve())
+    return (path, *others)
+
+
 def _check_complete(path: Path, series: Any) -> None:
     """Raise BadData where the file ends before the pixels that its headers promise."""
-    size = path.stat().st_size
     for number, page in enumerate(series.pages):
         if page is None:
             raise BadData(f"{path}: page {number} is missing (truncated file?)")
+        size = page.parent.filehandle.size  # an OME-TIFF may be spread over several files
         ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)]
         if ends and max(ends) > size:
             raise BadData(

@@ -174,6 +174,32 @@ def test_ome_tiff_split_by_scene(tmp_path):
     assert [Path(scene.path).name[9:11] for scene in found] == ["0.", "2.", "10"]
 
 
+def test_ome_tiff_spread_over_files(tmp_path):
+    """All its files are the source's, so that a change in any of them is seen."""
+    data = np.random.default_rng(0).integers(0, 4000, (2, 30, 44)).astype(np.uint16)
+    names = ["a.ome.tif", "b.ome.tif"]
+    blocks = "".join(
+        f'<TiffData FirstT="{t}" FirstC="0" FirstZ="0" IFD="0" PlaneCount="1">'
+        f'<UUID FileName="{name}">urn:uuid:{t:032x}</UUID></TiffData>'
+        for t, name in enumerate(names)
+    )
+    for t, name in enumerate(names):
+        about = (
+            '<?xml version="1.0" encoding="UTF-8"?><OME '
+            'xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="urn:uuid:{t:032x}"><Image ID="Image:0"><Pixels ID="Pixels:0" '
+            'DimensionOrder="XYZCT" Type="uint16" SizeX="44" SizeY="30" SizeZ="1" SizeC="1" '
+            f'SizeT="2"><Channel ID="Channel:0:0"/>{blocks}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(
+            tmp_path / name, data[t], description=about, metadata=None, ome=False,
+            compression="zlib" if t == 0 else None,
+        )  # fmt: skip
+    source = open_source(tmp_path / "a.ome.tif")
+    assert [file.name for file in source.files] == names
+    np.testing.assert_array_equal(source.read(Region.whole(source.shape), 0)[:, 0], data)
+
+
 # ---- planes ---------------------------------------------------------------------------------
 
 
