@@ -56,6 +56,16 @@ def read_engine(path: Path, families: Mapping[str, Any]) -> dict[str, Any]:
     return engine
 
 
+def resolve(facts: Mapping[str, Any], works: list[Work]) -> None:
+    """Add to the arguments of steps what those became that were left to the model or the data."""
+    steps = {step["slug"]: step["arguments"] for step in facts["steps"]}
+    for work in works:
+        for name, values in work.resolved.items():
+            argument = steps.get(work.step, {}).get(name)
+            if argument and argument["value"] is None:
+                argument["resolved"] = values
+
+
 def python_of(works: list[Work]) -> str | None:
     """Return the version of Python of most tasks; uniting is left out, it runs on the host."""
     count: Counter[str] = Counter()
@@ -103,6 +113,10 @@ def parameters(run: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, An
                           if a["given"]},
                 "default": {n: a["value"] for n, a in known[step["slug"]]["arguments"].items()
                             if not a["given"]},
+                **({"resolved": became} if (became := {
+                    name: one["resolved"]
+                    for name, one in known[step["slug"]]["arguments"].items() if "resolved" in one
+                }) else {}),
                 **({"swept": found} if (found := {
                     axis["argument"]: axis["values"]
                     for axis in swept if axis["tag"] == step["tag"]
@@ -208,6 +222,7 @@ def main(
     about, found = read_run(run), read_facts(facts)
     found["engine"] = read_engine(engine, found["families"])
     works = read_records(records_in(inputs), slugs_of(about))
+    resolve(found, works)
     python = python_of(works)
     for family in found["families"].values():
         family["packages"] = packages([tuple(pin) for pin in family["pins"]], python)

@@ -186,6 +186,7 @@ def main(  # noqa: C901 - one check per argument
             )
         diameter = estimate_diameter(network, frames, settings)
     provenance.note(model=path.name, model_sha=models.digest(path), diameter=diameter)
+    provenance.note(resolved={"diameter": float(diameter) if diameter else None})
     if diameter:
         cli.log.info("%s: diameter %.4g px", layer.channel, diameter)
     reach = network.context(diameter)

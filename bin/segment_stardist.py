@@ -389,6 +389,7 @@ def main(
     provenance.note(model=folder.name, model_sha=models.digest(folder))
     prob = model.thresholds.prob if prob_thresh is None else prob_thresh
     nms = model.thresholds.nms if nms_thresh is None else nms_thresh
+    provenance.note(resolved={"prob_thresh": float(prob), "nms_thresh": float(nms)})
     plane = 3 - network.dimensions
 
     def segment(stack, frame, origin):

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from cytoloom import cli, hypotheses, images, ultrack_engine, ultrack_options
+from cytoloom import cli, hypotheses, images, provenance, ultrack_engine, ultrack_options
 from cytoloom.files import find, writing
 from cytoloom.regions import Region
 
@@ -86,6 +86,7 @@ def main(
     distance = max_distance
     if distance is None:
         distance = 1.5 * shared.diameter if shared.diameter else USUAL
+    provenance.note(resolved={"max_distance": float(distance)})
     options: dict[str, Any] = {
         "max_distance": distance,
         "max_neighbors": max_neighbors,

@@ -13,7 +13,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from cytoloom import cli, hypotheses, images, ultrack_engine, ultrack_options
+from cytoloom import cli, hypotheses, images, provenance, ultrack_engine, ultrack_options
 from cytoloom.errors import UsageError
 from cytoloom.files import find, writing
 from cytoloom.regions import Region
@@ -216,6 +216,7 @@ def main(
     whole = (layer.shape[0], *(layer.shape[1:] if shared.volume else layer.shape[2:]))
     foreground, contours = Movie(whole, make, 0, bool), Movie(whole, make, 1, np.float32)
     limits = limits_of(shared.areas, min_area, max_area, min_area_factor)
+    provenance.note(resolved={name: float(value) for name, value in limits.items()})
     count = 0
     with writing(out_nodes) as temporary, ultrack_engine.scratch() as folder:
         data = folder / ultrack_engine.NAME

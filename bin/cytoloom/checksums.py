@@ -39,13 +39,26 @@ def checksums(
     Parameters
     ----------
     cache
-        Folder of the user's that keeps checksums between runs.
+        Folder of the user's that keeps checksums between runs, in one file for each folder.
     verify
         Compute anew even where the cache has them.
     """
-    files = list(dict.fromkeys(file for path in paths for file in files_in(path)))
+    home: dict[Path, Path] = {}  # file -> the folder among whose checksums it is kept
+    for path in paths:
+        for file in files_in(path):
+            home.setdefault(file, path if path.is_dir() else path.parent)
+    kept = {folder: _read(cache, folder) for folder in set(home.values())}
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        return list(pool.map(lambda file: _checksum(file, cache, verify), files))
+        known = {} if verify else kept
+        found = list(pool.map(lambda file: _checksum(file, known.get(home[file], {})), home))
+    fresh: dict[Path, dict[str, list[object]]] = {}
+    for file, (checksum, time, new) in zip(home, found, strict=True):
+        if new:
+            entry = [checksum.size, time, checksum.sha256]
+            fresh.setdefault(home[file], {})[str(file)] = entry
+    for folder, entries in fresh.items():
+        _write(cache, folder, {**kept[folder], **entries})
+    return [checksum for checksum, _, _ in found]
 
 
 def files_in(path: Path) -> list[Path]:
@@ -65,21 +78,31 @@ def tree_sha256(parts: Iterable[Checksum], root: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _checksum(path: Path, cache: Path | None, verify: bool) -> Checksum:
+def _checksum(path: Path, known: dict[str, list[object]]) -> tuple[Checksum, int, bool]:
+    """Return the checksum of a file, its time of change, and whether it was computed."""
     about = path.stat()
-    key = hashlib.blake2b(digest_size=16)
-    key.update(f"sha256|{path.resolve()}|{about.st_size}|{about.st_mtime_ns}".encode())
-    kept = cache / f"{key.hexdigest()}.json" if cache else None
-    if kept and not verify and kept.is_file():
+    entry = known.get(str(path))
+    if isinstance(entry, list) and entry[:2] == [about.st_size, about.st_mtime_ns]:
+        return Checksum(str(path), about.st_size, str(entry[-1])), about.st_mtime_ns, False
+    return Checksum(str(path), about.st_size, sha256_of(path)), about.st_mtime_ns, True
+
+
+def _file(cache: Path, folder: Path) -> Path:
+    return cache / f"sha256-{hashlib.sha256(str(folder).encode()).hexdigest()[:24]}.json"
+
+
+def _read(cache: Path | None, folder: Path) -> dict[str, list[object]]:
+    try:
+        found = json.loads(_file(cache, folder).read_text()) if cache else {}
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(cache: Path | None, folder: Path, entries: dict[str, list[object]]) -> None:
+    if cache:
         try:
-            return Checksum(str(path), about.st_size, str(json.loads(kept.read_text())["sha256"]))
-        except (OSError, ValueError, LookupError, TypeError):
-            pass
-    found = Checksum(str(path), about.st_size, sha256_of(path))
-    if kept:
-        try:
-            with writing(kept) as temporary:
-                temporary.write_text(json.dumps({"sha256": found.sha256}))
+            with writing(_file(cache, folder)) as temporary:
+                temporary.write_text(json.dumps(entries))
         except OSError:
             pass  # a cache that cannot be written costs time, not correctness
-    return found

@@ -30,7 +30,10 @@ _notes: dict[str, Any] = {}
 
 
 def note(**facts: Any) -> None:
-    """Add facts to this task's provenance (``device="cuda:0"``, ``model="…"``)."""
+    """Add facts to this task's provenance (``device="cuda:0"``, ``model="…"``).
+
+    ``resolved`` holds, by name, what arguments became that were left to the model or the data.
+    """
     _notes.update(facts)
 
 

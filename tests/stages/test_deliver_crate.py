@@ -94,7 +94,8 @@ def made(planned):
             (inside / name).write_text(name)
     lines = [
         record("segment_stardist", 9, output="p1.StarDist.B.label.0000.zarr",
-               arguments={"model_name": "stardist_nuclei", "prob_thresh": None}),
+               arguments={"model_name": "stardist_nuclei", "prob_thresh": None},
+               resolved={"prob_thresh": 0.4, "nms_thresh": 0.3}),
         record("track_laptrack", 30, output="p1.Track.B.tracks.0000.parquet",
                arguments={"linking_max_distance": 12.5, "unit": "px"}),
         record("track_laptrack", 20, output="p2.Track.B.tracks.0000.parquet",
@@ -180,6 +181,13 @@ def test_one_action_per_step_and_executable(crate):
     assert crate["#run"]["endTime"] >= crate["#run"]["startTime"]
     steps = [crate[one["@id"]]["name"] for one in crate["pipeline_info/main.nf"]["step"]]
     assert steps == ["ingest", "StarDist", "Track", "unite", "report"]
+
+
+def test_what_the_model_decided_is_told(made, crate):
+    assert crate["#StarDist-segment_stardist-prob_thresh"]["value"] == "0.4"
+    assert "probability threshold was 0.4, " in (made / "out" / "methods.md").read_text()
+    steps = YAML(typ="safe").load((made / "out" / "parameters.yml").read_text())["steps"]
+    assert steps[0]["resolved"] == {"prob_thresh": [0.4], "nms_thresh": [0.3]}
 
 
 def test_results_are_described(made, crate):

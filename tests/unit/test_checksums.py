@@ -42,6 +42,20 @@ def test_a_damaged_cache_is_computed_anew(tmp_path):
     assert checksums([file], cache=cache)[0].sha256 == sha256_of(file)
 
 
+def test_one_file_of_the_cache_for_a_folder(tmp_path):
+    cache, folder = tmp_path / "cache", tmp_path / "plate"
+    folder.mkdir()
+    for n in range(20):
+        (folder / f"{n}.tif").write_bytes(b"%d" % n)
+    first = checksums(sorted(folder.iterdir()), cache=cache)
+    assert len(list(cache.iterdir())) == 1
+    (folder / "new.tif").write_bytes(b"new")
+    again = checksums([*sorted(folder.glob("[0-9]*")), folder / "new.tif"], cache=cache)
+    assert again[:-1] == first
+    assert len(list(cache.iterdir())) == 1
+    assert checksums([folder / "new.tif"], cache=cache) == again[-1:]
+
+
 def test_a_folder_has_one_wherever_it_lies(tmp_path):
     store = tmp_path / "store"
     store.mkdir()

@@ -125,6 +125,19 @@ def test_a_method_without_a_text_gets_one():
     assert keys[-1] == "otsu1979"
 
 
+def test_what_was_left_to_the_model_is_told():
+    row = load_registry().find("StarDist")
+    facts = facts_of(row)
+    arguments = facts["steps"][0]["arguments"]
+    assert "suppression the model's own" in methods.write_methods(
+        described_run(row), facts, KNOWN)[0]  # fmt: skip
+    arguments["prob_thresh"]["resolved"] = [0.479]
+    arguments["nms_thresh"]["resolved"] = [n / 10 for n in range(1, 9)]
+    text, _ = methods.write_methods(described_run(row), facts, KNOWN)
+    assert "the probability threshold was 0.479" in text
+    assert "suppression 0.1 to 0.8." in text
+
+
 def test_a_sweep_tells_what_was_compared():
     row = load_registry().find("LapTrack")
     sweep = {

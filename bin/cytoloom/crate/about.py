@@ -171,6 +171,7 @@ def arguments(
     for name, used in sorted(work.arguments.items()):
         about = declared.get(name, {})
         kind = TYPES.get(about.get("kind", "text"), "Text")
+        used = work.resolved.get(name, used) if used == [None] else used
         parameter = formal(
             graph, f"#{work.executable}-{name}", name, kind, about.get("help") or name
         )

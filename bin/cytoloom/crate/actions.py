@@ -84,7 +84,9 @@ def build(made: Made) -> dict[str, Any]:
     results = _results(graph, made)
     models = about.models(graph, made.facts)
     data = about.inputs(graph, made.facts, reference("pipeline_info/inputs.sha256"))
-    values = about.parameters(graph, made.facts["engine"].get("parameters", {}))
+    engine = made.facts["engine"]
+    given = {"profile": engine.get("profile") or "standard", **engine.get("parameters", {})}
+    values = about.parameters(graph, given)
     actions = _steps(graph, made, models, results, data)
     _run(graph, made, actions, [*data, *models.values()], values, results)
     return graph.document()
@@ -173,7 +175,8 @@ def _steps(
         ]  # fmt: skip
         action = graph.add(
             f"#run-{work.step}-{work.executable}", "CreateAction",
-            name=f"{tag}: {work.executable}.py", description=words,
+            name=f"{tag}: {work.executable}.py",
+            description="; on ".join([words, *work.facts.get("device", [])]),
             instrument=reference(f"#{work.executable}"), agent=_agent(graph),
             startTime=work.started, endTime=work.ended, actionStatus=COMPLETED,
             object=[*values, *taken, *(data if work.step == "ingest" else [])],

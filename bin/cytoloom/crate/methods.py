@@ -23,10 +23,11 @@ STAGES = {
 }
 SPECIAL = re.compile(r"([\\`*{}\[\]<>|#~]|(?<![^\W_])_|_(?![^\W_]))")
 OWN = "own"
+FEW = 6  # values that are told one by one
 
 
 class Choices(list[Any]):
-    """The values that an argument took over the points of a sweep."""
+    """The values that an argument took, over the points of a sweep or from the data."""
 
 
 def escaped(text: object) -> str:
@@ -53,6 +54,12 @@ def shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return number(value)
+    if (
+        isinstance(value, Choices)
+        and len(value) > FEW
+        and not any(isinstance(v, str) for v in value)
+    ):
+        return f"{shown(min(value))} to {shown(max(value))}"
     if isinstance(value, list):
         return listed(
             [shown(item) for item in value], "or" if isinstance(value, Choices) else "and"
@@ -105,7 +112,7 @@ def sentence(
     """Return what is said of one step, in Markdown with marks of citations."""
     import jinja2
 
-    values = {name: one["value"] for name, one in about["arguments"].items()}
+    values = {name: _used(one) for name, one in about["arguments"].items()}
     for tag, name, choices in _swept(run):
         if tag == step["tag"]:
             values[name] = Choices(choices)
@@ -120,6 +127,14 @@ def sentence(
     if OWN in about["cite"] and not MARK.search(text):
         text = f"{text.removesuffix('.')} [@cytoloom]."
     return f"**{escaped(step['tag'])}.** {text}"
+
+
+def _used(argument: Mapping[str, Any]) -> Any:
+    """Return the value of an argument: what was given, or what it became where nothing was."""
+    became = argument.get("resolved", [])
+    if argument["value"] is not None or not became:
+        return argument["value"]
+    return became[0] if len(became) == 1 else Choices(became)
 
 
 def _usual(about: Mapping[str, Any]) -> str:

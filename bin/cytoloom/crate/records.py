@@ -16,7 +16,10 @@ VALUES = 20  # values of one argument or fact that are kept
 
 @dataclass
 class Work:
-    """The tasks of one executable in one step."""
+    """The tasks of one executable in one step.
+
+    ``resolved`` holds what arguments became that were left to the model or the data.
+    """
 
     step: str  # slug; `ingest`, or the part of delivery
     executable: str
@@ -26,6 +29,7 @@ class Work:
     started: str | None = None
     ended: str | None = None
     arguments: dict[str, list[Any]] = field(default_factory=dict)
+    resolved: dict[str, list[Any]] = field(default_factory=dict)
     facts: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -80,6 +84,9 @@ def _add(work: Work, record: dict[str, Any]) -> None:
         work.ended = max(ended, work.ended or ended)
     for name, value in (record.get("arguments") or {}).items():
         _keep(work.arguments.setdefault(name, []), value)
+    for name, value in (record.get("resolved") or {}).items():
+        if value is not None:
+            _keep(work.resolved.setdefault(name, []), value)
     for name in ("python", "device", "version"):
         if name in record:
             _keep(work.facts.setdefault(name, []), str(record[name]))
