@@ -111,6 +111,15 @@ def test_one_position_under_channels(folder):
     assert (one.name, one.shape, one.inputs[0].given.scene) == ("p1", (4, 1, 16, 20), 2)
 
 
+def test_the_command_line_replaces_the_path(folder):
+    text = "input: {path: gone.nd2, fovs: 1, z: max, position: one}\nchannels: {A: 0}\n"
+    (one,) = found(folder, text, input=str(folder / "exp.nd2"))
+    assert (one.name, one.shape[1], one.inputs[0].given.scene) == ("one", 1, 1)
+    sheet = folder / "sheet.csv"
+    sheet.write_text("position,path\nplate,exp.nd2\n")
+    assert len(found(folder, text, input=str(sheet))) == 3
+
+
 def test_a_dry_run_without_the_file(folder):
     text = "input: {path: gone.nd2, fovs: 1-2}\nchannels: {A: 0}\n"
     assert names(folder, text, lenient=True) == ["gone_001", "gone_002"]

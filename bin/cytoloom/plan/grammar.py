@@ -158,7 +158,13 @@ def _input(
     node = root.get("input")
     if overrides.input is not None:
         line = node.line if node else root.line
-        node = Node("scalar", line, "--input", value=overrides.input, text=overrides.input)
+        given = Node("scalar", line, "--input", value=overrides.input, text=overrides.input)
+        sheet = overrides.input.lower().endswith((".csv", ".tsv"))
+        path = node.get("path") if node is not None and node.kind == "map" else None
+        if node is not None and path is not None and path.kind == "scalar" and not sheet:
+            node = replace(node, fields={**node.fields, "path": given})  # z and fovs still hold
+        else:
+            node = given
     return settings.read_input(node, paths, problems)
 
 
