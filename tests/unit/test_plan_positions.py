@@ -1,5 +1,10 @@
 """Files of many positions in `input`: names, choice of positions, planes and channels, mistakes."""
 
+import json
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tifffile
@@ -151,3 +156,21 @@ def test_mistakes(folder, text, said):
     assert len(lines) == 1
     assert said in lines[0]
     assert "p.yaml:1: " in lines[0]
+
+
+def test_stores_of_positions_of_one_number_are_kept_apart(folder, project):
+    (folder / "p.yaml").write_text(
+        "input: [exp.nd2, slide.czi]\nchannels: {A: 0}\noutput_dir: out\nspacing: [1, 1]\n"
+        "image_range: {t: [0, 1]}\nframe_interval: 60\n"
+        "pipeline: {postprocessing: [{name: Caching, channels: [[A]]}]}\n"
+    )
+    command = [sys.executable, project / "bin" / "plan_pipeline.py", "--pipeline", "p.yaml"]
+    env = {**os.environ, "CYTOLOOM_CACHE": str(folder / "cache")}
+    done = subprocess.run([*command, "--out", "plan.json"], cwd=folder, env=env, check=False)
+    assert done.returncode == 0
+    steps = json.loads((folder / "plan.json").read_text())["steps"]
+    jobs = [job for step in steps for jobs in step["phases"].values() for job in jobs]
+    places = sorted(
+        place for job in jobs for place in job["publish"].values() if "images." in place
+    )
+    assert places == [f"{n}_00{i}/images.zarr" for n in ("exp", "slide") for i in range(3)]

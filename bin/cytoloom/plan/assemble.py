@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -167,9 +168,20 @@ def make_plan(
             pipeline, positions, plan.steps, code, where, run_digest, earlier
         )
     plan.steps.append(crate_step(plan.steps, code, plan.outdir, where, run_digest, about or None))
+    _publish_apart(plan.jobs())
     for job in plan.jobs():
         job.outputs.append(provenance_name(job.outputs))
     return plan
+
+
+def _publish_apart(jobs: Sequence[Job]) -> None:
+    """Give results that would go to one place (position 0 of two files) folders of their own."""
+    places = Counter(place for job in jobs for place in job.publish.values())
+    for job in jobs:
+        for name, place in job.publish.items():
+            if places[place] > 1:
+                position = name.split(".", 1)[0]
+                job.publish[name] = f"{position}/{place.partition('/')[2]}"
 
 
 def _digests(

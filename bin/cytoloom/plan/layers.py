@@ -55,7 +55,8 @@ LONG = 8.0  # s
 
 def store_of(position: str, tag: str, usual: str, name: str) -> str:
     """Return where a store of a position goes in the results: beside its CSV of traces."""
-    return f"{position}/{name}" if tag == usual else f"{position}/{tag}.{name}"
+    folder = csv_name(position).split("/")[0]
+    return f"{folder}/{name}" if tag == usual else f"{folder}/{tag}.{name}"
 
 
 def slug(name: str) -> str:
