@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cytoloom import __version__, cli
+from cytoloom import __version__, cli, run_lock
 from cytoloom.code import code_digest
 from cytoloom.environments import cache_folder, environment_name, image_name
 from cytoloom.errors import BadData, UsageError
@@ -59,6 +59,8 @@ def main(
     shape = parse_shape(assume_shape) if assume_shape else None
     if not dry_run and out is None:
         raise UsageError("nothing to do: give --out or --dry_run")
+    if outdir and not dry_run:
+        run_lock.check(outdir)
     plan: Plan = make_plan(
         pipeline,
         outdir=outdir,
@@ -84,6 +86,7 @@ def main(
     print(preflight_text(plan))
     if plan.total_jobs() == 0:
         raise BadData(f"{pipeline}: there is nothing to do")
+    run_lock.check(plan.outdir)
     document = to_json(
         plan,
         lambda family: environment_name(family, PROJECT),

@@ -31,7 +31,7 @@ class RunLine:
         """Set a parameter of the plan that the user has not set."""
         if name not in self.values:
             self.values[name] = value
-            self.words += [f"--{name}", value]
+            self.words.append(f"--{name}={value}")
 
     def gives(self, name: str) -> bool:
         """Whether the user set a parameter that the plan does not know."""
@@ -71,7 +71,7 @@ def read_run(words: list[str]) -> RunLine:
             line.nextflow = take_value(word, rest)
         elif name in PLAN_VALUES:
             line.values[name] = take_value(word, rest)
-            line.words += [f"--{name}", line.values[name]]
+            line.words.append(f"--{name}={line.values[name]}")
         elif word in GLOBAL_VALUES:
             line.before += [word, take_value(word, rest)]
         elif word in GLOBAL_FLAGS:
@@ -91,7 +91,6 @@ def in_images(words: list[str]) -> bool:
 
 def plan_words(line: RunLine) -> list[str]:
     """Options of ``bin/plan_pipeline.py`` from those of a run."""
-    words = []
-    for name, value in line.values.items():
-        words += [f"--{name}", value]
+    # In one word: a value may begin with a dash.
+    words = [f"--{name}={value}" for name, value in line.values.items()]
     return words + [f"--{name}" for name in line.flags]

@@ -32,6 +32,8 @@ def check_parameters() {
         "unknown parameter --${as_typed(names[0])}; did you mean --${near}? (--help lists all)"
     }
     if (!params.pipeline && !params.plan) lines << 'no pipeline given: add --pipeline FILE.yaml'
+    // Nextflow's own scripts name the work folder without quotes.
+    if (workDir.toString() =~ /[$`\\\n]/) lines << "the work folder ${workDir} holds one of \$ ` \\: give another with -w"
     if (lines) stop(2, lines.join('\n'))
 }
 
@@ -93,6 +95,31 @@ def family_of(name) {
     return name.replaceAll('-[0-9a-f]{12}$', '')
 }
 
+// ---- One run at a time
+
+/**
+ * Hold the output folder until this process ends, however it ends: bin/cytoloom/run_lock.py
+ * holds it for as long as the pipe to it is open. Then only is the trace, which Nextflow began
+ * before it came here, put in the place of an earlier run's.
+ */
+def hold(outdir) {
+    def python = "${environments_folder()}/${environment_of('core')}/bin/python"
+    def command = [file(python).exists() ? python : 'python3', '-m', 'cytoloom.run_lock', outdir]
+    def builder = new ProcessBuilder(command.collect { word -> word.toString() })
+    builder.directory(file("${projectDir}/bin").toFile()).redirectError(ProcessBuilder.Redirect.INHERIT)
+    builder.environment().keySet().removeAll(['PYTHONPATH', 'PYTHONHOME'])
+    builder.environment().put('PYTHONDONTWRITEBYTECODE', '1')
+    def holder = builder.start()
+    System.getProperties().put('cytoloom.holder', holder)
+    def said = holder.inputReader().readLine()
+    def trace = file("${params.outdir ?: '.'}/pipeline_info/.trace-${ProcessHandle.current().pid()}.txt")
+    if (said != 'held') {
+        trace.delete()
+        stop(holder.waitFor(), said ?: 'the output folder cannot be locked')
+    }
+    if (trace.exists()) trace.moveTo("${params.outdir ?: '.'}/pipeline_info/trace.txt")
+}
+
 // ---- The plan
 
 /** Run the plan's program, or read the plan that --plan names. Ends the run when it fails. */
@@ -101,7 +128,7 @@ def make_plan() {
     if (!path.exists()) stop(66, "no plan: ${path}")
     def plan = plain(new groovy.json.JsonSlurper().parseText(path.text))
     def outdir = file(params.outdir ?: plan.outdir).toString()
-    file("${outdir}/pipeline_info").mkdirs()
+    hold(outdir)
     path.copyTo("${outdir}/pipeline_info/plan.json")
     file("${outdir}/pipeline_info/engine.json").text = engine()
     // With --from, files of an earlier run join the stream.
@@ -312,6 +339,8 @@ def script_of(job, task) {
         "export PATH=${paths.collect { path -> quote(path) }.join(':')}:\"\$PATH\" PYTHONDONTWRITEBYTECODE=1 PYTHONNOUSERSITE=1${cache}",
         'unset PYTHONPATH PYTHONHOME',
         "export ${threads.collect { name -> "${name}=${task.cpus}" }.join(' ')} CYTOLOOM_MEMORY_MB=${task.memory ? task.memory.toMega() : ''}",
+        // What a killed program leaves half-written has a name of its own: .<output>.part-*
+        "trap 'rm -rf out/.*.part-*' EXIT",
         'rm -rf out && mkdir out',
         job.command,
         "for name in ${quoted(job.outputs)}; do [ -e \"out/\$name\" ] || { echo ${quote(job.id)}\": did not make \$name\" >&2; exit 70; }; done",

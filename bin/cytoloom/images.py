@@ -15,12 +15,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from cytoloom.damage import first_damaged_chunk
 from cytoloom.errors import BadData, InputMissing
 from cytoloom.files import find, writing
 from cytoloom.layouts import (
@@ -30,7 +32,9 @@ from cytoloom.layouts import (
     array_options,
     ome_attributes,
 )
-from cytoloom.regions import Region, bounding, cut
+from cytoloom.regions import Region, bounding
+
+_MEND_PART = "delete this store and run again with -resume: it is made anew"
 
 
 @dataclass(frozen=True)
@@ -236,13 +240,13 @@ def _open_part(path: Path) -> tuple[Layout, Part]:
 
 def _read_part(part: Part, region: Region, layout: Layout) -> NDArray[Any]:
     _check_shards(part, region, layout)
+    array = _array(part.path)
     try:
-        return np.asarray(_array(part.path)[_tczyx(region)])[:, 0]
+        return np.asarray(array[_tczyx(region)])[:, 0]
     except Exception as error:
+        damaged = first_damaged_chunk(array, _tczyx(region), "tczyx", "0")
         raise BadData(
-            f"{part.path}: damaged data in region {region} "
-            f"({_damaged_shard(part, region, layout)}: {error}); "
-            "delete that part and run again with -resume"
+            f"{part.path.resolve()}: damaged: {damaged} ({error}); {_MEND_PART}"
         ) from error
 
 
@@ -254,46 +258,18 @@ def _array(store: Path) -> Any:
     return zarr.open_array(store / "0", mode="r", zarr_format=3)
 
 
-def _shard_paths(part: Part, region: Region, layout: Layout) -> list[tuple[Region, Path]]:
+def _shard_paths(part: Part, region: Region, layout: Layout) -> list[Path]:
     grid = [
         range(start // step, -(-stop // step))
         for (start, stop), step in zip(region.spans, layout.shards, strict=True)
     ]
     return [
-        (
-            Region(
-                *(
-                    (i * step, min((i + 1) * step, size))
-                    for i, step, size in zip((t, z, y, x), layout.shards, layout.shape, strict=True)
-                )
-            ),
-            part.path / "0" / "c" / str(t) / "0" / str(z) / str(y) / str(x),
-        )
-        for t in grid[0]
-        for z in grid[1]
-        for y in grid[2]
-        for x in grid[3]
+        part.path.joinpath("0", "c", *map(str, (t, 0, z, y, x))) for t, z, y, x in product(*grid)
     ]
 
 
 def _check_shards(part: Part, region: Region, layout: Layout) -> None:
-    for _, path in _shard_paths(part, region, layout):
+    for path in _shard_paths(part, region, layout):
         if not path.is_file():
-            raise BadData(
-                f"{part.path}: shard {path.relative_to(part.path)} is missing; "
-                "delete that part and run again with -resume"
-            )
-
-
-def _damaged_shard(part: Part, region: Region, layout: Layout) -> str:
-    array = _array(part.path)
-    for box, path in _shard_paths(part, region, layout):
-        for chunk in cut(box.shape, layout.chunks):
-            where = Region(
-                *((b[0] + c[0], b[0] + c[1]) for b, c in zip(box.spans, chunk.spans, strict=True))
-            )
-            try:
-                array[_tczyx(where)]
-            except Exception:
-                return f"shard {path.relative_to(part.path)}, chunk {where}"
-    return "shard unknown"
+            shard = path.relative_to(part.path)
+            raise BadData(f"{part.path.resolve()}: shard {shard} is missing; {_MEND_PART}")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytoloom.calibration import MICROMETRE, SECOND
+from cytoloom.damage import first_damaged_chunk
 from cytoloom.errors import BadData
 from cytoloom.regions import Region
 from cytoloom.sources import Source
@@ -50,7 +51,15 @@ def open_zarr(path: Path) -> Source:
 
     def read(region: Region, channel: int) -> NDArray[Any]:
         index = dict(zip("tzyx", region.slices, strict=True)) | {"c": slice(channel, channel + 1)}
-        data = np.asarray(array[tuple(index[a] for a in axes)])
+        box = tuple(index[a] for a in axes)
+        try:
+            data = np.asarray(array[box])
+        except Exception as error:
+            damaged = first_damaged_chunk(array, box, axes, dataset["path"])
+            raise BadData(
+                f"{path}: damaged: {damaged} ({error}); copy this file again "
+                "from where the store came from"
+            ) from error
         data = data.transpose([axes.index(a) for a in "ctzyx" if a in axes])
         return data.reshape(region.shape)
 

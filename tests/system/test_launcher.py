@@ -93,12 +93,12 @@ def test_run_keeps_every_word_that_it_does_not_know():
     assert line.before == ["-log", "l.txt"]
     assert line.nextflow == "nf"
     assert not line.dry_run
-    kept = ["-profile", "slurm", "--outdir", "o", "-resume", "--odd", "xy"]
+    kept = ["-profile", "slurm", "--outdir=o", "-resume", "--odd", "xy"]
     assert line.words == [
-        *["--pipeline", "p.yaml", *kept],
-        *["--from", "A", "--until", "B", "--verify_inputs"],
+        *["--pipeline=p.yaml", *kept],
+        *["--from=A", "--until=B", "--verify_inputs"],
     ]
-    wanted = ["--pipeline", "p.yaml", "--outdir", "o", "--from", "A", "--until", "B"]
+    wanted = ["--pipeline=p.yaml", "--outdir=o", "--from=A", "--until=B"]
     assert options.plan_words(line) == [*wanted, "--verify_inputs"]
 
 
@@ -106,7 +106,12 @@ def test_run_keeps_every_word_that_it_does_not_know():
 def test_dry_run_is_taken_out(word):
     line = options.read_run([word, "--pipeline", "p"])
     assert line.dry_run
-    assert line.words == ["--pipeline", "p"]
+    assert line.words == ["--pipeline=p"]
+
+
+def test_a_value_may_begin_with_a_dash():
+    line = options.read_run(["--pipeline", "p", "--outdir", "-o"])
+    assert line.words == options.plan_words(line) == ["--pipeline=p", "--outdir=-o"]
 
 
 def test_run_hands_over_to_nextflow(monkeypatch, tmp_path):
@@ -130,7 +135,7 @@ def test_run_hands_over_to_nextflow(monkeypatch, tmp_path):
     assert made == ["core", "x"]
     envs = str(host.cache() / "envs")
     main = str(PROJECT / "main.nf")
-    expected = ["nf", "-q", "run", main, "--pipeline", str(pipeline), "-resume", "--envs", envs]
+    expected = ["nf", "-q", "run", main, f"--pipeline={pipeline}", "-resume", "--envs", envs]
     expected += ["--outdir", "/of/yaml"]
     (words,) = started
     assert words[:-2] == expected

@@ -135,8 +135,8 @@ def flip(shard):
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        (flip, r"shard 0/c/0/0/0/0/0, chunk t=\d"),
-        (lambda shard: os.truncate(shard, 100), "shard 0/c/0/0/0/0/0"),
+        (flip, r"array 0, chunk t=\d:\d,c=0:1,z=0:1,y=0:64,x=0:64, file 0/c/0/0/0/0/0"),
+        (lambda shard: os.truncate(shard, 100), "file 0/c/0/0/0/0/0"),
         (Path.unlink, "shard 0/c/0/0/0/0/0 is missing"),
     ],
     ids=["flipped byte", "truncated", "deleted"],

@@ -8,6 +8,7 @@ each pipeline a folder of its own and resumes by running there again.
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,16 @@ from pathlib import Path
 from launcher import nextflow as installed
 
 PROJECT = Path(__file__).resolve().parents[2]
+
+
+def copy_project(target: Path) -> Path:
+    """Copy what a run needs of the project, for a test that changes its code."""
+    for name in ("bin", "assets", "modules", "conf", "containers"):
+        ignored = shutil.ignore_patterns("__pycache__", "demo", ".mypy_cache")
+        shutil.copytree(PROJECT / name, target / name, ignore=ignored)
+    for name in ("main.nf", "nextflow.config", "nextflow_schema.json"):
+        shutil.copy(PROJECT / name, target / name)
+    return target
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ step put in front. Each start of Nextflow takes about six seconds.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,46 +17,13 @@ from shlex import quote
 from typing import Any
 
 import pytest
+from hand_made import job, make_environment, step
 from nextflow import PROJECT, Result, nextflow, run, trace, trace_rows
 
 pytestmark = pytest.mark.slow
 
 ODD = 'a $HOME `x` "q" \\n ü it\'s  two blanks'
 CORES = "executor.cpus = 4\nexecutor.memory = '8 GB'\nexecutor.pollInterval = '100 ms'\n"
-
-Job = dict[str, Any]
-
-
-def job(
-    name: str, command: str, inputs: list[str], outputs: list[str], **more: dict[str, str]
-) -> Job:
-    """A job as the plan has it; its inputs are given in reverse to test the sorting."""
-    return {
-        "id": name,
-        "command": command,
-        "code": "1",
-        "family": "core",
-        "inputs": inputs[::-1],
-        "outputs": outputs,
-        **more,
-    }
-
-
-def step(
-    tag: str, stage: str, tool: str, memory_mb: int = 200, **phases: list[Job]
-) -> dict[str, Any]:
-    """A step with its phases."""
-    resources = {"cpus": 1, "memory_mb": memory_mb, "seconds": 600, "partition": None, "gres": None}
-    merge = "MERGE_TABLES" if stage == "tabulation" else "MERGE_PARTS"
-    processes = {"number": "NUMBER", "stitch": "STITCH", "merge": merge, "relabel": "RELABEL"}
-    return {
-        "tag": tag,
-        "stage": stage,
-        "tools": {phase: processes.get(phase, tool) for phase in phases},
-        "name": tag,
-        "phases": phases,
-        "resources": dict.fromkeys(phases, resources),
-    }
 
 
 def whole_plan(folder: Path) -> dict[str, Any]:
@@ -111,28 +77,6 @@ def whole_plan(folder: Path) -> dict[str, Any]:
         step("report", "delivery", "REPORT", core=[report]),
     ]
     return {"version": "0", "steps": steps}
-
-
-def make_environment(envs: Path) -> None:
-    """A stand-in for ``core``: ``python`` copies the plan, or fails as that program would."""
-    lock = (PROJECT / "containers/core/requirements.lock").read_bytes()
-    programs = envs / f"core-{hashlib.sha256(lock).hexdigest()[:12]}" / "bin"
-    programs.mkdir(parents=True)
-    python = """#!/bin/bash
-while [ $# -gt 0 ]; do
-    case $1 in --pipeline) from=$2;; --out) to=$2;; esac
-    shift
-done
-case $from in
-    bad.yaml)
-        echo "bad.yaml:3: pipeline: unknown step 'Stardust'; did you mean StarDist?" >&2
-        exit 65;;
-    *) cp "$from" "$to";;
-esac
-"""
-    for name, text in {"python": python, "own_program": "#!/bin/sh\nprintf ' own'\n"}.items():
-        (programs / name).write_text(text)
-        (programs / name).chmod(0o755)
 
 
 def start(folder: Path, plan: dict[str, Any] | None, *more: str, parser: str = "v2") -> Result:

@@ -8,7 +8,6 @@ changed, and after each the trace tells which tasks ran. At last a run is killed
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -16,7 +15,7 @@ import time
 import numpy as np
 import pytest
 import tifffile
-from nextflow import PROJECT, installed, run, trace
+from nextflow import copy_project, installed, run, trace
 
 from cytoloom.code import modules_of
 
@@ -64,14 +63,7 @@ def write_movie(folder, name, seed):
 def work(tmp_path_factory):
     """Make a folder with input, pipeline and a copy of the project, run once."""
     folder = tmp_path_factory.mktemp("resume")
-    copy = folder / "project"
-    keep = ("bin", "assets", "modules", "conf", "containers", "lib")
-    for name in keep:
-        if (PROJECT / name).exists():
-            ignored = shutil.ignore_patterns("__pycache__", "demo", ".mypy_cache")
-            shutil.copytree(PROJECT / name, copy / name, ignore=ignored)
-    for name in ("main.nf", "nextflow.config", "nextflow_schema.json"):
-        shutil.copy(PROJECT / name, copy / name)
+    copy_project(folder / "project")
     for seed, name in enumerate("ab"):
         write_movie(folder, name, seed)
     (folder / "p.yaml").write_text(PIPELINE)

@@ -119,9 +119,12 @@ def name(node: Node, problems: Problems, what: str) -> str | None:
 
 def usable_name(value: str, node: Node, problems: Problems, what: str) -> bool:
     """Note a name that cannot be one: a path, control characters, empty, over-long."""
+    if value in problems.refused_names:
+        return False
     if not value.strip() or value.strip() in (".", ".."):
         problems.add(node.line, node.where, f"the name of {what} is empty")
     elif "/" in value or any(ord(c) < 32 or ord(c) == 127 for c in value):
+        problems.refused_names.add(value)
         problems.add(
             node.line,
             node.where,

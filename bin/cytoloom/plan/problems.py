@@ -54,6 +54,7 @@ class Problems:
     file: str
     found: list[Problem] = field(default_factory=list)
     warned: list[Problem] = field(default_factory=list)
+    refused_names: set[str] = field(default_factory=set)  # reported once, wherever they are used
 
     def add(self, line: int, where: str, message: str, *, missing_file: bool = False) -> None:
         """Note a mistake."""
