@@ -143,6 +143,27 @@ def _variants(values):
     return out
 
 
+def add_time_stamps(path, seconds):
+    """Add an attachment of time stamps to a CZI, as ZEN does: its library writes none."""
+    with open(path, "r+b") as file:
+        file.seek(0, 2)
+        place = -(-file.tell() // 32) * 32
+        content = struct.pack("<ii", 8 + 8 * len(seconds), len(seconds))
+        content += struct.pack(f"<{len(seconds)}d", *seconds)
+        entry = struct.pack(
+            "<2s10xqi16s8s80s", b"A1", place, 0, b"\0" * 16, b"CZTIMS", b"TimeStamps"
+        )
+        body = struct.pack("<i12x", len(content)) + entry + b"\0" * 112 + content
+        file.seek(place)
+        file.write(struct.pack("<16sqq", b"ZISRAWATTACH", len(body), len(body)) + body)
+        listing = -(-file.tell() // 32) * 32
+        body = struct.pack("<i252x", 1) + entry
+        file.seek(listing)
+        file.write(struct.pack("<16sqq", b"ZISRAWATTDIR", len(body), len(body)) + body)
+        file.seek(32 + 72)
+        file.write(struct.pack("<q", listing))
+
+
 def write_czi(
     path, data, *, channels=("Phase", "GFP"), tiles=1, overlap=0, compression=None, first=0, lost=()
 ):

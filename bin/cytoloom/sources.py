@@ -2,7 +2,8 @@
 
 ``open_source`` reads headers only; ``Source.read`` reads any region of one channel of one
 scene as tzyx. A scene is one field of view of a file that holds several: a position of an
-ND2, a scene of a CZI, an image of an OME-TIFF, or one of the files ``*_scene<n>.ome.tif``.
+ND2, a scene of a CZI, an image of an OME-TIFF or of a bioformats2raw store, or one of the
+files ``*_scene<n>.ome.tif``.
 Several files are frames of one stack, in natural order of their names (t2 before t10).
 Truncated or empty files are found when the source is opened, not in the middle of a run.
 Nothing is ever written beside the user's data.
@@ -203,6 +204,8 @@ def scenes_of(path: Path | str) -> list[Scene]:
     InputMissing, BadData
         As `open_source`.
     """
+    from cytoloom.zarr_files import is_zarr
+
     here = Path(path)
     if not here.exists():
         raise InputMissing(f"{path}: no such file or folder")
@@ -211,7 +214,9 @@ def scenes_of(path: Path | str) -> list[Scene]:
         return _siblings(here, split)
     suffix = here.suffix.lower()
     reader: Any
-    if suffix == ".nd2":
+    if is_zarr(here):
+        from cytoloom import zarr_files as reader
+    elif suffix == ".nd2":
         from cytoloom import nd2_files as reader
     elif suffix == ".czi":
         from cytoloom import czi_files as reader
@@ -266,7 +271,7 @@ def _open(path: Path, axes: str | None, scene: int | None) -> Source:
     from cytoloom.zarr_files import is_zarr, open_zarr
 
     if is_zarr(path):
-        return open_zarr(path)
+        return open_zarr(path, scene)
     if path.is_file() and path.stat().st_size == 0:
         raise BadData(f"{path}: an empty file")
     suffix = path.suffix.lower()

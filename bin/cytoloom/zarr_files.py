@@ -1,7 +1,13 @@
-"""OME-Zarr 0.4 and 0.5 as sources, at full resolution."""
+"""OME-Zarr 0.4 and 0.5 as sources, at full resolution.
+
+A store of several images as bioformats2raw lays it out (groups ``0``, ``1``, …) is a file of
+several positions.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +18,7 @@ from cytoloom.calibration import MICROMETRE, SECOND
 from cytoloom.damage import first_damaged_chunk
 from cytoloom.errors import BadData
 from cytoloom.regions import Region
-from cytoloom.sources import Source
+from cytoloom.sources import Source, choose_scene
 
 
 def is_zarr(path: Path) -> bool:
@@ -20,8 +26,31 @@ def is_zarr(path: Path) -> bool:
     return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zattrs", ".zarray"))
 
 
-def open_zarr(path: Path) -> Source:
-    """Open the first image of a store; see `cytoloom.sources.open_source`."""
+def scene_names(path: Path) -> list[str | None]:
+    """Return the names of the images of a store; one without a name for a single image."""
+    import zarr
+
+    try:
+        group = zarr.open_group(path, mode="r")
+        attributes = dict(group.attrs)
+        if "bioformats2raw.layout" not in attributes.get("ome", attributes):
+            return [None]
+        numbers = takewhile(lambda n: str(n) in group, count())
+        return [str(n) for n in numbers] or [None]
+    except Exception as error:
+        raise BadData(f"{path}: not a readable OME-Zarr image ({error!r})") from error
+
+
+def open_zarr(path: Path, scene: int | None = None) -> Source:
+    """Open an image of a store; see `cytoloom.sources.open_source`."""
+    names = scene_names(path)
+    chosen = choose_scene(path, names, scene)
+    inside = names[chosen.inside]
+    source = _open_image(path / inside if inside is not None else path)
+    return replace(source, files=(path,), scene=chosen)
+
+
+def _open_image(path: Path) -> Source:
     import zarr
 
     try:
@@ -40,7 +69,7 @@ def open_zarr(path: Path) -> Source:
     if not {"y", "x"} <= set(axes) <= set("tczyx"):
         raise BadData(f"{path}: axes {axes} are not understood")
     unit = dict(zip(axes, units, strict=True))
-    count = sizes.get("c", 1)
+    channels = sizes.get("c", 1)
     labels = [
         str(c.get("label", i)) for i, c in enumerate(ome.get("omero", {}).get("channels", []))
     ]
@@ -68,7 +97,7 @@ def open_zarr(path: Path) -> Source:
         format="OME-Zarr",
         shape=(sizes.get("t", 1), sizes.get("z", 1), sizes["y"], sizes["x"]),
         dtype=np.dtype(array.dtype),
-        channels=tuple(labels if len(labels) == count else map(str, range(count))),
+        channels=tuple(labels if len(labels) == channels else map(str, range(channels))),
         pixel_size=(size_of("z"), size_of("y"), size_of("x")),
         frame_interval=scale["t"] * SECOND[unit["t"].lower()]
         if unit.get("t", "").lower() in SECOND and 0 < scale["t"] < np.inf

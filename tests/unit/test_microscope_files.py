@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from microscope_files import stage_of, write_czi, write_nd2
+from microscope_files import add_time_stamps, stage_of, write_czi, write_nd2
 
 from cytoloom.errors import BadData
 from cytoloom.ingest import frames_of, read_selected
@@ -133,6 +134,35 @@ def test_colours_of_a_czi_are_red_green_blue(tmp_path):
     for channel in range(3):
         read = source.read(Region.whole(source.shape), channel)[0, 0]
         np.testing.assert_array_equal(read, blue_first[..., 2 - channel])
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_times_of_a_czi(tmp_path, each):
+    """One time for each frame, or one for each scene of it."""
+    data = movie()
+    write_czi(tmp_path / "a.czi", data)
+    seconds = [1000 + 60 * t + 5 * s for t in range(4) for s in range(3 if each else 1)]
+    add_time_stamps(tmp_path / "a.czi", seconds)
+    assert_all_read(tmp_path / "a.czi", data, ("Phase", "GFP"))
+    source = open_source(tmp_path / "a.czi", scene=2)
+    np.testing.assert_allclose(source.acquired(0).seconds, 60 * np.arange(4) + (10 if each else 0))
+    assert source.frame_interval == pytest.approx(60)
+
+
+def test_ome_zarr_of_many_images(tmp_path):
+    data = movie()
+    store = zarr.create_group(tmp_path / "a.zarr", attributes={"ome": {
+        "version": "0.5", "bioformats2raw.layout": 3}})  # fmt: skip
+    kinds = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+    axes = [{"name": name, "type": kind} for name, kind in kinds.items()]
+    scale = [{"type": "scale", "scale": [1.0] * 5}]
+    for i, scene in enumerate(data):
+        datasets = [{"path": "0", "coordinateTransformations": scale}]
+        about = {"multiscales": [{"axes": axes, "datasets": datasets}], "omero": {
+            "channels": [{"label": "Phase"}, {"label": "GFP"}]}}  # fmt: skip
+        image = store.create_group(str(i), attributes={"ome": about})
+        image.create_array("0", data=np.ascontiguousarray(scene.swapaxes(1, 2)))
+    assert_all_read(tmp_path / "a.zarr", data, ("Phase", "GFP"))
 
 
 def write_ome(path, data, **more):

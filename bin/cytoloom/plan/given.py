@@ -22,6 +22,7 @@ from cytoloom.errors import BadData, CytoloomError, InputMissing
 from cytoloom.plan.model import Pipeline
 from cytoloom.positions import parse_fovs
 from cytoloom.sources import SPLIT, SUFFIXES, Scene, expand, scenes_of
+from cytoloom.zarr_files import is_zarr
 
 SHEET_COLUMNS = (
     "position", "channel", "path", "source_channel", "axes",
@@ -174,7 +175,8 @@ def _scenes(
     wanted = _numbers(where, cells["fovs"]) if "fovs" in cells else None
     one = str(cells.get("kind", "image")) == "table" or "://" in path
     here = Path(path)
-    if name is not None and (one or here.is_dir() or not (here.exists() or wanted)):
+    folder_of_files = here.is_dir() and not is_zarr(here)
+    if name is not None and (one or folder_of_files or not (here.exists() or wanted)):
         return [(str(name).replace("{fov}", "000"), path, None)]
     found: dict[str, tuple[str, int | None]] = {}
     used = {(given.path, given.scene) for givens in taken.values() for given in givens}
