@@ -77,6 +77,7 @@ def test_one_of_the_files_split_by_scene_stands_for_all(folder):
         ("[exp.nd2, slide.czi]", [f"{n}_00{i}" for n in ("exp", "slide") for i in range(3)]),
         ("{path: cut_scene0.ome.tif, fovs: 2}", ["cut_002"]),
         ("[cut_scene0.ome.tif, cut_scene2.ome.tif]", ["cut_000", "cut_002"]),
+        ('{path: "cut_*.tif", position: "fov_{fov}"}', ["fov_000", "fov_002"]),
         ("[exp.nd2, exp.nd2]", ["exp_000", "exp_001", "exp_002"]),
         (
             "[{path: exp.nd2, fovs: 1}, {path: sub/exp.nd2}]",

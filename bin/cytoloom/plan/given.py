@@ -171,7 +171,7 @@ def _scenes(
 
     A row without a name stands for every position of its files that no row before it has.
     """
-    path, name = _resolve(str(cells["path"]), folder), cells.get("position")
+    path, name = _one_of_split(_resolve(str(cells["path"]), folder)), cells.get("position")
     wanted = _numbers(where, cells["fovs"]) if "fovs" in cells else None
     one = str(cells.get("kind", "image")) == "table" or "://" in path
     here = Path(path)
@@ -207,6 +207,16 @@ def _named(
     """Name positions by their number, or by ``base`` alone."""
     template = base if alone or "{fov}" in base else f"{base}_{{fov}}"
     return {template.replace("{fov}", f"{n:03d}"): place for n, place in chosen.items()}
+
+
+def _one_of_split(path: str) -> str:
+    """Return one file of a set of scenes where a glob names such a set: it stands for all."""
+    try:
+        files = [] if "://" in path or Path(path).exists() else expand(path)
+    except InputMissing:
+        return path
+    found = {match and match[1] for match in (SPLIT.fullmatch(file.name) for file in files)}
+    return str(files[0]) if len(found) == 1 and None not in found else path
 
 
 def _files(where: str, path: str) -> list[str]:
