@@ -12,6 +12,7 @@ import contextlib
 import io
 import json
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -294,12 +295,29 @@ def load(folder, cores, gpu=False):
 
 @contextlib.contextmanager
 def _quiet():
-    """Keep what native libraries say at start-up off the terminal."""
+    """Keep what native libraries say at start-up off the terminal, unless the start fails.
+
+    TensorFlow's C++ writes to the file of stderr before it heeds TF_CPP_MIN_LOG_LEVEL: on
+    processors with AVX-512 two lines about oneDNN.
+    """
+    import tempfile
     import warnings
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), tempfile.TemporaryFile() as said:
         warnings.simplefilter("ignore")
-        yield
+        sys.stderr.flush()
+        terminal = os.dup(2)
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        except BaseException as error:
+            if not isinstance(error, BadData):
+                said.seek(0)
+                os.write(terminal, said.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 def _config(folder):
