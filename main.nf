@@ -12,6 +12,7 @@
  * full name of its process, and a step put before others must not make them run again.
  */
 include { check_parameters; make_plan; slots_of; summarise } from './modules/plan'
+include { share_order } from './modules/stream'
 include {
     STEP as STEP_1; STEP as STEP_2; STEP as STEP_3; STEP as STEP_4;
     STEP as STEP_5; STEP as STEP_6; STEP as STEP_7; STEP as STEP_8;
@@ -27,6 +28,7 @@ workflow {
     check_parameters()
     def plan = make_plan()
     def slots = slots_of(plan)
+    share_order(plan.steps)
 
     workflow.onComplete { summarise() }
 

@@ -14,6 +14,7 @@ from cytoloom.environments import cache_folder, environment_name, image_name
 from cytoloom.errors import BadData, UsageError
 from cytoloom.plan.assemble import Plan, make_plan, to_json
 from cytoloom.plan.describe import dry_run_text, preflight_text, run_description
+from cytoloom.plan.submissions import Site
 
 PROJECT = Path(__file__).resolve().parents[1]
 OUT = cli.Contract("control")
@@ -54,6 +55,18 @@ def main(
     verify_inputs: Annotated[
         bool, OUT, typer.Option("--verify_inputs", help="compute all digests of the input anew")
     ] = False,
+    scheduler: Annotated[
+        str | None, OUT, typer.Option(help="scheduler that tasks are submitted to: slurm")
+    ] = None,
+    partition: Annotated[str | None, OUT, typer.Option(help="partition of all tasks")] = None,
+    gpu_partition: Annotated[
+        str | None, OUT, typer.Option("--gpu_partition", help="partition of tasks on a GPU")
+    ] = None,
+    gpu_type: Annotated[
+        str | None, OUT, typer.Option("--gpu_type", help="type of GPU, as --gres names it")
+    ] = None,
+    account: Annotated[str | None, OUT, typer.Option(help="account that pays")] = None,
+    qos: Annotated[str | None, OUT, typer.Option(help="quality of service")] = None,
 ) -> None:
     """Check a pipeline and write its plan, or print it (--dry_run)."""
     shape = parse_shape(assume_shape) if assume_shape else None
@@ -77,11 +90,13 @@ def main(
         code=lambda executable, family: code_digest(executable, family, PROJECT),
         run_file=out.absolute().with_suffix(".run.json") if out else None,
         describe=lambda built: run_description(built, __version__),
+        scheduler=scheduler or ("slurm" if dry_run and resources else None),
     )
     for line in plan.warnings:
         cli.log.warning("warning: %s", line)
     if dry_run:
-        print(dry_run_text(plan))
+        site = Site(partition, gpu_partition, gpu_type, account, qos)
+        print(dry_run_text(plan, site if scheduler or resources else None))
         return
     print(preflight_text(plan))
     if plan.total_jobs() == 0:

@@ -15,7 +15,7 @@ from cytoloom.environments import families
 
 from . import PROJECT, checks, images, install, models, nextflow
 from .host import FAILED, INPUT_MISSING, USAGE, Failure, cache, clean_environment, say
-from .options import RunLine, in_images, plan_words, read_run
+from .options import RunLine, has_settings, in_images, plan_words, read_run
 from .words import nearest
 
 USAGE_TEXT = """\
@@ -43,7 +43,7 @@ usage: ./cytoloom run --pipeline P.yaml [--outdir FOLDER] [options of Nextflow]
   --sweep FILE       run over a grid of arguments and rank them (docs/sweep.md)
   --dry_run          print every task, submit nothing
   --nextflow PATH    a Nextflow of your own (or set CYTOLOOM_NEXTFLOW)
-  -profile NAME      local (default), slurm, apptainer
+  -profile NAME      local (default), apptainer, slurm (docs/slurm.md)
   -resume            go on with an earlier run
 
 Everything else goes to Nextflow as it stands.
@@ -97,27 +97,34 @@ def prepare_run(line: RunLine) -> tuple[list[str], dict[str, str]] | int:
     pipeline = Path(line.values["pipeline"])
     if not pipeline.is_file():
         raise Failure(f"no pipeline at {pipeline}", INPUT_MISSING)
+    if line.dry_run:  # the parameters may stand in files that only Nextflow reads
+        install.ensure("core")
+        return nextflow_command(line, ["--dry_run"])
     target = plan_file(line)
     made = plan([*plan_words(line), "--out", str(target)])
     if made.returncode:
         return made.returncode
-    needed = planned_families(target)
     with_images = in_images(line.words)
-    for family in needed:
+    for family in planned_families(target):
         if family == "core" or not with_images:
             install.ensure(family)
         if with_images and not line.gives("images"):
             images.ensure(family)
+    # Nextflow's own records go into the output folder too.
+    folder = [] if "outdir" in line.values else ["--outdir", planned_folder(target)]
+    return nextflow_command(line, [*folder, "--plan", str(target)])
+
+
+def nextflow_command(line: RunLine, more: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Nextflow's command for a run, and its environment variables."""
     start, env = nextflow.start_command(line.nextflow)
     if not sys.stdout.isatty():
         env.setdefault("NXF_ANSI_LOG", "false")
     command = [*start, *line.before, "run", str(PROJECT / "main.nf"), *line.words]
-    for name in ("envs", "images") if with_images else ("envs",):
+    for name in ("envs", "images") if in_images(line.words) else ("envs",):
         if not line.gives(name):
             command += [f"--{name}", str(cache() / name)]
-    if "outdir" not in line.values:  # Nextflow's own records go there too
-        command += ["--outdir", planned_folder(target)]
-    return [*command, "--plan", str(target)], env
+    return [*command, *more], env
 
 
 def planned_folder(path: Path) -> str:
@@ -150,7 +157,7 @@ def run(words: list[str]) -> int:
     if "pipeline" not in line.values:
         given = next((word for word in line.words if word.endswith((".yaml", ".yml"))), "FILE.yaml")
         raise Failure(f"no pipeline given: add --pipeline {given} (run --help)", USAGE)
-    if line.dry_run:
+    if line.dry_run and not has_settings(line):
         return plan(["--dry_run", *plan_words(line)]).returncode
     prepared = prepare_run(line)
     return prepared if isinstance(prepared, int) else run_nextflow(*prepared)
@@ -216,7 +223,7 @@ def demo(words: list[str]) -> int:
     line = read_run(words)
     line.give("pipeline", str(DEMO_PIPELINE))
     line.give("outdir", DEMO_OUTDIR)
-    if line.dry_run:
+    if line.dry_run and not has_settings(line):
         return plan(["--dry_run", *plan_words(line)]).returncode
     prepared = prepare_run(line)
     if isinstance(prepared, int):

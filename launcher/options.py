@@ -12,8 +12,11 @@ from .host import USAGE, Failure
 GLOBAL_VALUES = ("-log", "-C", "-syslog")
 GLOBAL_FLAGS = ("-q", "-quiet")
 # Parameters of the plan; the others mean something to Nextflow only.
-PLAN_VALUES = ("pipeline", "outdir", "resources", "input", "until", "from", "sweep", "assume_shape")
+PLAN_VALUES = ("pipeline", "outdir", "resources", "input", "until", "from", "sweep", "assume_shape",
+               "partition", "gpu_partition", "gpu_type", "account", "qos")  # fmt: skip
 PLAN_FLAGS = ("verify_inputs",)
+# Options of Nextflow that name files which may set parameters too.
+SETTINGS = ("-c", "-C", "-config", "-params-file")
 
 
 @dataclass
@@ -84,13 +87,24 @@ def read_run(words: list[str]) -> RunLine:
 
 def in_images(words: list[str]) -> bool:
     """Whether tasks run in images: by -profile apptainer, or slurm without local."""
+    named = profiles(words)
+    return "apptainer" in named or ("slurm" in named and "local" not in named)
+
+
+def profiles(words: list[str]) -> set[str]:
+    """Profiles of Nextflow that a run is given."""
     given = [words[i + 1] for i, word in enumerate(words[:-1]) if word == "-profile"]
-    profiles = {name.strip() for text in given for name in text.split(",")}
-    return "apptainer" in profiles or ("slurm" in profiles and "local" not in profiles)
+    return {name.strip() for text in given for name in text.split(",")}
 
 
 def plan_words(line: RunLine) -> list[str]:
     """Options of ``bin/plan_pipeline.py`` from those of a run."""
     # In one word: a value may begin with a dash.
     words = [f"--{name}={value}" for name, value in line.values.items()]
-    return words + [f"--{name}" for name in line.flags]
+    scheduler = ["--scheduler=slurm"] if "slurm" in profiles(line.words) else []
+    return words + [f"--{name}" for name in line.flags] + scheduler
+
+
+def has_settings(line: RunLine) -> bool:
+    """Whether a run names a file of Nextflow's that may set parameters."""
+    return any(word in SETTINGS for word in (*line.before, *line.words))

@@ -7,7 +7,6 @@
  * tables kept in System.properties: the one store that scripts, modules and config closures
  * share in every Nextflow version, in both of its parsers.
  */
-
 // ---- Parameters
 
 def declared_parameters() {
@@ -142,13 +141,18 @@ def plain(value) {
     return value instanceof List ? value.collect { one -> plain(one) } : value
 }
 
+/** What holds for all jobs on a cluster, where the resource YAML says nothing else. */
+def site_names() {
+    return ['partition', 'gpu_partition', 'gpu_type', 'account', 'qos']
+}
+
 def run_planner() {
     def folder = "${environments_folder()}/${environment_of('core')}"
     if (!file("${folder}/bin/python").exists()) stop(66, "environment 'core' is missing: run ./cytoloom setup core")
     def path = file("${workDir}/plan-${workflow.sessionId}.json")
     path.parent.mkdirs()
     def command = ["${folder}/bin/python", "${projectDir}/bin/plan_pipeline.py", '--pipeline', params.pipeline, '--out', path]
-    ['outdir', 'resources', 'input', 'until', 'from', 'sweep', 'assume_shape'].each { name -> if (params[name]) command += ["--${name}", params[name]] }
+    ['outdir', 'resources', 'input', 'until', 'from', 'sweep', 'assume_shape', 'scheduler'].plus(site_names()).each { name -> if (params[name]) command += ["--${name}", params[name]] }
     ['dry_run', 'verify_inputs'].each { name -> if (params[name]) command << "--${name}" }
     def builder = new ProcessBuilder(command.collect { word -> word.toString() }).inheritIO()
     builder.environment().put('PYTHONDONTWRITEBYTECODE', '1')
@@ -233,13 +237,27 @@ def share(publish, resources, plan) {
     properties.put('cytoloom.outdir', plan.outdir)
     properties.put('cytoloom.publish_mode', publish_mode(plan.outdir))
     properties.put('cytoloom.binds', binds(plan.mounts))
-    properties.put('cytoloom.sbatch', params.cluster_options ?: '')
     // For conf/: the plan's value, or another where it gives none. By process, not by job: the
     // task that stands for a SLURM array has no job, yet its directives are what sbatch gets.
     properties.put('cytoloom.resource', { task, name, otherwise ->
         def value = resources[task.process] ? resources[task.process][name] : null
         value == null ? otherwise : value
     })
+    def site = site_names().collectEntries { name -> [name, params[name]] }
+    properties.put('cytoloom.asked', { task -> for_scheduler(resources[task.process] ?: [:], site) })
+}
+
+/** Partition and options of sbatch: the plan's, else the site's. As Site in bin/cytoloom/plan/submissions.py. */
+def for_scheduler(asked, site) {
+    def gpu = asked.gres ? asked.gres.startsWith('gpu') : false
+    def count = gpu ? (asked.gres =~ '^gpu(:[0-9]+)?\$') : null
+    def gres = site.gpu_type && count ? "gpu:${site.gpu_type}${count[0][1] ?: ':1'}" : asked.gres
+    def options = ['job-name': asked.name, gres: gres, account: site.account, qos: site.qos] + (asked.options ?: [:])
+    def words = options.findAll { _name, value -> value }.collect { name, value -> "--${name}=${value}" }
+    return [
+        partition: asked.partition ?: (gpu ? site.gpu_partition : null) ?: site.partition,
+        sbatch: (words + [params.cluster_options]).findAll().join(' '),
+    ]
 }
 
 def check_environments(slots) {
@@ -275,29 +293,6 @@ def publish_mode(outdir) {
     java.nio.file.Files.deleteIfExists(to)
     java.nio.file.Files.deleteIfExists(from)
     return mode
-}
-
-// ---- The stream
-
-/** Tasks of the jobs that need no files: [job, [path]]. */
-def first_tasks(jobs) {
-    return jobs.findAll { job -> !job.inputs }.collect { job -> [job, []] }
-}
-
-/**
- * A closure that takes the next file of the stream and gives the tasks which it completes.
- * Their paths are sorted by name: the order of arrival must not change the hash of a task.
- */
-def next_tasks(jobs) {
-    def found = jobs.collectEntries { job -> [job.id, []] }
-    def readers = [:]
-    jobs.each { job -> job.inputs.each { name -> readers.get(name, []) << job } }
-    return { path ->
-        (readers.remove(path.name) ?: []).findAll { job ->
-            found[job.id] << path
-            found[job.id].size() == job.inputs.size()
-        }.collect { job -> [job, found.remove(job.id).sort { one -> one.name }] }
-    }
 }
 
 // ---- A task's script
@@ -364,17 +359,24 @@ def published(job, name) {
 
 /** After a failure, in few words: which task, what it said, and where its folder is. */
 def summarise() {
+    System.properties['cytoloom.lost'].values().each { one ->
+        say_failed(one.failed, one.folder)
+        System.err.println("cytoloom: steps after it by afterany went on; ${one.ids.size() - 1} tasks that need it did not run")
+    }
     def report = workflow.errorReport
     if (workflow.success || !report) return
     def task = (report =~ /(?s)process > '[^']*? \((.*?)\)'\n/)
     def folder = (report =~ /Work dir:\s+(\S.*)/)
-    if (!task.find() || !folder.find()) return
-    def errors = file("${folder.group(1)}/.command.err")
-    def said = errors.exists() ? errors.readLines().findAll { line -> line.trim() } : []
-    System.err.println("cytoloom: failed: ${task.group(1)}: ${said ? said.last() : 'no message'}")
-    def again = workflow.containerEngine ? '.command.run' : '.command.sh'
-    System.err.println("cytoloom: its folder: ${folder.group(1)} (bash ${again} runs it again)")
+    if (task.find() && folder.find()) say_failed(task.group(1), folder.group(1))
     // Nextflow itself ends with 1 whatever the task's exit status was: ./cytoloom asks for it.
     def asked = System.getenv('CYTOLOOM_EXIT_FILE')
     if (asked && workflow.exitStatus) file(asked).text = workflow.exitStatus.toString()
+}
+
+def say_failed(task, folder) {
+    def errors = file("${folder}/.command.err")
+    def said = errors.exists() ? errors.readLines().findAll { line -> line.trim() } : []
+    System.err.println("cytoloom: failed: ${task}: ${said ? said.last() : 'no message'}")
+    def again = workflow.containerEngine ? '.command.run' : '.command.sh'
+    System.err.println("cytoloom: its folder: ${folder} (bash ${again} runs it again)")
 }

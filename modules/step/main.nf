@@ -5,11 +5,13 @@
  * topic, so the stream runs in a circle. It ends because take() closes a process after its
  * known number of jobs. A job that did not make a planned file would leave its readers
  * waiting for ever: that is why each task checks its files (`epilogue`), why the plan is
- * checked beforehand, and why errorStrategy 'ignore' must not be used.
+ * checked beforehand, and why errorStrategy 'ignore' must not be used but where the plan says it
+ * (dependency_type: afterany): there a note of what is lost goes into the stream instead.
  *
  * A stage takes its tools' channels out of the map; what is left has no process: an error.
  */
-include { first_tasks; next_tasks; stop } from '../plan'
+include { stop } from '../plan'
+include { first_tasks; lost_notes; next_tasks; some_may_fail } from '../stream'
 include { INGEST         } from '../ingest'
 include { PREPROCESSING  } from '../preprocessing'
 include { SEGMENTATION   } from '../segmentation'
@@ -25,10 +27,12 @@ workflow STEP {
     given  // List: files of an earlier run
 
     main:
-    def made = channel.topic('made').flatten().mix(channel.fromList(given))
+    def made = channel.topic('made').flatten()
+        .mix(channel.fromList(given), some_may_fail() ? lost_notes() : channel.empty())
     def tasks = stages.collectEntries { stage, tools ->
         [stage, tools.collectEntries { tool, jobs ->
-            [tool, channel.fromList(first_tasks(jobs)).mix(made.flatMap(next_tasks(jobs))).take(jobs.size())]
+            def next = channel.fromList(first_tasks(jobs)).mix(made.flatMap(next_tasks(jobs)))
+            [tool, next.take(jobs.size()).filter { item -> item[0] }]
         }]
     }
     if (tasks.ingest) INGEST(tasks.ingest)

@@ -9,7 +9,7 @@ import pytest
 from plan_tools import ASSETS, COMPLETE, load, load_text
 
 from cytoloom.plan.problems import PlanProblems
-from cytoloom.plan.resources import Resources, load_resources
+from cytoloom.plan.resources import Resources, Wait, load_resources
 
 PAIRS = {
     "pipeline-resources": "pipeline.template",
@@ -55,8 +55,19 @@ def step(written: str) -> str:
         ("gres: gpu:a100-pcie-40gb:1", "gres", "gpu:a100-pcie-40gb:1"),
         ("partition: gpu_short", "partition", "gpu_short"),
         ("dependency: singleton", "singleton", True),
-        ("dependency: Normalize", "dependency", ("Normalize",)),
-        ("dependency: [Merge, singleton]", "dependency", ("Merge",)),
+        ("dependency: Normalize", "dependency", (Wait("Normalize"),)),
+        ("dependency: [Merge, singleton]", "dependency", (Wait("Merge"),)),
+        ("dependency: 'Merge, Normalize'", "dependency", (Wait("Merge"), Wait("Normalize"))),
+        ("dependency: [patching]", "dependency", ()),
+        ("dependency: null", "dependency", ()),
+        ('cpus-per-task: "8"', "cpus", 8),
+        ("mem: 32GB", "memory_mb", 32768),
+        ("mem: null", "memory_mb", None),
+        ("time: 10-00:00:00", "seconds", 864000),
+        ("gres: [gpu:a100:1, 'tmp:100']", "gres", "gpu:a100:1,tmp:100"),
+        ("gres: null", "gres", None),
+        ("partition: [short, long]", "partition", "short,long"),
+        ("qos: high", "options", {"qos": "high"}),
         ("dependency_type: afterany", "dependency_type", "afterany"),
         ("batch_size: null", "batch_size", None),
     ],

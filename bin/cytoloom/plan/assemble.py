@@ -30,12 +30,13 @@ from cytoloom.plan.ends import delivery_steps, ingest_steps, sweep_steps
 from cytoloom.plan.facts import facts
 from cytoloom.plan.grammar import CAP, load_pipeline
 from cytoloom.plan.jobs import Builder, Job, PlannedStep
-from cytoloom.plan.layers import Grid, Position, share_of
+from cytoloom.plan.layers import Grid, Position, frames_for_patches, share_of
 from cytoloom.plan.model import Overrides, Pipeline, Step, slugs
 from cytoloom.plan.mounts import folders_of
 from cytoloom.plan.positions import Opened, PositionSource, find_positions, preflight
 from cytoloom.plan.problems import Problems
-from cytoloom.plan.resources import Resources, load_resources
+from cytoloom.plan.resources import Resources, Wait, load_resources
+from cytoloom.plan.submissions import Submissions, job_name
 from cytoloom.plan.sweep import Choice, Joined, Sweep, edited, join, load_sweep
 from cytoloom.plan.user_files import UserFiles
 from cytoloom.provenance import provenance_name
@@ -68,6 +69,10 @@ class Plan:
         """Return the number of tasks."""
         return len(self.jobs())
 
+    def submissions(self) -> Submissions:
+        """Return what is asked of a scheduler, and in which order."""
+        return Submissions(self.pipeline, self.resources, self.steps)
+
     def preflight(self) -> list[dict[str, Any]]:
         """Return one row per input."""
         return preflight(self.sources)
@@ -90,6 +95,7 @@ def make_plan(
     code: Callable[[str, str], str],
     run_file: Path | None,
     describe: Callable[[Plan], dict[str, Any]],
+    scheduler: str | None = None,
 ) -> Plan:
     """Make the plan of a pipeline.
 
@@ -104,6 +110,8 @@ def make_plan(
     pipeline = load_pipeline(path, overrides)
     pipeline, swept, joined = _sweep(sweep, pipeline, overrides)
     asked = load_resources(resources, pipeline) if resources else Resources()
+    on_gpu = _gpu_steps(pipeline, asked) if scheduler else []
+    pipeline = replace(pipeline, steps=tuple(_on_gpu(s, on_gpu) for s in pipeline.steps))
     if not lenient:
         _check_output_folder(pipeline.output_dir)
     sources, warnings = find_positions(pipeline, assume_shape=assume_shape, lenient=lenient)
@@ -115,7 +123,7 @@ def make_plan(
         positions,
         sources,
         [],
-        [*pipeline.warnings, *warnings],
+        [*pipeline.warnings, *asked.warnings, *warnings],
         sweep=swept,
         joined=joined,
     )
@@ -145,7 +153,8 @@ def make_plan(
         positions, pipeline.slugs, code, asked.batch_size, model, files.of,
         pipeline.patching.overlap or 0, Edits(plan.outdir, files.problems, digest).of, _value,
     )  # fmt: skip
-    plan.steps = [*steps, *_build(builder, pipeline, joined.steps if joined else pipeline.steps)]
+    built = [_on_gpu(s, on_gpu) for s in joined.steps] if joined else pipeline.steps
+    plan.steps = [*steps, *_build(builder, pipeline, built)]
     files.problems.raise_if_any()
     plan.warnings += _notices({job.family for job in plan.jobs()})
     plan.warnings += files.problems.warnings
@@ -171,6 +180,8 @@ def make_plan(
     _publish_apart(plan.jobs())
     for job in plan.jobs():
         job.outputs.append(provenance_name(job.outputs))
+    plan.warnings += plan.submissions().warnings()
+    plan.warnings += [f"step {tag}: its resources hold a GPU: gpu: true" for tag in on_gpu]
     return plan
 
 
@@ -196,6 +207,20 @@ def _digests(
     if opened.source.acquired is not None:  # what the first task writes beside its pixels
         found[0] += f" frames {frames_digest(*read, cache=cache, verify=verify)}"
     return found
+
+
+def _gpu_steps(pipeline: Pipeline, resources: Resources) -> list[str]:
+    """Return the tags of steps that are given a GPU and would leave it idle."""
+    return [
+        step.tag
+        for step in pipeline.steps
+        if step.row.gpu and "gpu" not in step.args and resources.wants_gpu(step)
+    ]
+
+
+def _on_gpu(step: Step, tags: Sequence[str]) -> Step:
+    """Return a step with ``gpu: true`` if it is among ``tags``."""
+    return replace(step, args={**step.args, "gpu": True}) if step.tag in tags else step
 
 
 def _sweep(
@@ -322,17 +347,21 @@ def _positions(
     pipeline: Pipeline, resources: Resources, sources: list[PositionSource]
 ) -> list[Position]:
     names = slugs([source.name for source in sources])
-    batches = tuple(
-        size
-        for step in pipeline.steps
-        if (size := resources.batch_size(step.tag) or step.args.get(step.row.batch_size or ""))
-    )
+    steps = pipeline.steps
+
+    def batches(shape: Shape) -> tuple[int, ...]:
+        sizes = (_frames_asked(step, resources, pipeline.patching.count, shape) for step in steps)
+        return tuple(size for size in sizes if size)
+
     return [
         Position(
             source.name,
             names[source.name],
             Grid.of(
-                source.shape, pipeline.patching.count, batches, _shares(pipeline, source.shape)
+                source.shape,
+                pipeline.patching.count,
+                batches(source.shape),
+                _shares(pipeline, source.shape),
             ),
             source.pixel_size,
             source.frame_interval,
@@ -340,6 +369,16 @@ def _positions(
         )
         for source in sources
     ]
+
+
+def _frames_asked(
+    step: Step, resources: Resources, count: tuple[int, int], shape: Shape
+) -> int | None:
+    """Return the frames per task that a step asks for."""
+    asked = resources.batch_size(step.tag, step.row.phase)
+    if asked and step.row.batch_of == "patches":
+        return frames_for_patches(asked, count[0] * count[1], shape[0])
+    return asked or step.args.get(step.row.batch_size or "")
 
 
 def _shares(pipeline: Pipeline, shape: Shape) -> tuple[int, ...]:
@@ -403,6 +442,9 @@ def to_json(
     mounts
         Folders that every task in an image must see besides those that the jobs name.
     """
+    asked = plan.submissions()
+    slugs_ = {step.tag: step.slug for step in plan.pipeline.steps}
+    may_fail = {slugs_[tag] for tag in asked.may_fail()}
     return {
         "version": version,
         "cap": CAP,
@@ -421,13 +463,23 @@ def to_json(
                     for phase, jobs in step.phases.items()
                 },
                 "resources": {
-                    phase: _resources(plan, step, phase, jobs)
-                    for phase, jobs in step.phases.items()
+                    phase: {"name": job_name(step, phase), **asked.asked(step, phase)}
+                    for phase in step.phases
                 },
+                "after": {phase: _after(plan, asked.waits(step, phase)) for phase in step.phases},
+                "may_fail": step.tag in may_fail,
             }
             for index, step in enumerate(plan.steps, start=1)
         ],
     }
+
+
+def _after(plan: Plan, waits: list[tuple[Wait, bool]]) -> list[dict[str, Any]]:
+    """Return what a phase waits for, as main.nf reads it: steps by the tags of the plan."""
+    slugs_ = {step.tag: step.slug for step in plan.pipeline.steps}
+    return [
+        {"step": slugs_[wait.tag], "phase": wait.phase, "any": any_end} for wait, any_end in waits
+    ]
 
 
 STAGE_FOLDERS = {"label_to_sparse": "tabulation"}
@@ -448,23 +500,3 @@ def _job_json(
         "publish": job.publish,
         "reads_engine": job.reads_engine,
     }
-
-
-def _resources(plan: Plan, step: PlannedStep, phase: str, jobs: list[Job]) -> dict[str, Any]:
-    """Return what the tasks of a phase ask for: the resource YAML, else the data's shape."""
-    found: dict[str, Any] = {
-        "cpus": max(job.cores for job in jobs),
-        "memory_mb": max(job.memory_mb for job in jobs),
-        "seconds": max(job.seconds for job in jobs),
-    }
-    if any(job.gpu for job in jobs):
-        found["gres"] = "gpu:1"
-    tag = next((s.tag for s in plan.pipeline.steps if s.slug == step.tag), step.tag)
-    asked = plan.resources.steps.get(tag)
-    if asked:
-        part = asked.part(phase)
-        for key in ("cpus", "memory_mb", "seconds", "partition", "gres"):
-            value = getattr(part, key)
-            if value is not None:
-                found[key] = value
-    return found

@@ -7,6 +7,12 @@ from typing import Any
 
 from cytoloom.plan.assemble import Plan
 from cytoloom.plan.layers import EXTENSIONS
+from cytoloom.plan.submissions import Site
+
+SUBMISSIONS = (
+    "Submissions to SLURM (a job goes when what it waits for is done; one that fails for want of "
+    "memory or time goes again with more):"
+)
 
 
 def table_text(rows: list[dict[str, Any]]) -> str:
@@ -25,20 +31,27 @@ def preflight_text(plan: Plan) -> str:
     return f"Input:\n{table_text(plan.preflight())}\n{plan.total_jobs()} tasks are planned."
 
 
-def dry_run_text(plan: Plan) -> str:
-    """Return every task with its region, image and resources, and what will be written."""
+def dry_run_text(plan: Plan, site: Site | None = None) -> str:
+    """Return every task with its region, image and resources, and what will be written.
+
+    With a `Site` also the submissions, as the lines of sbatch that they come to.
+    """
     lines = [preflight_text(plan), "", "Tasks:"]
+    submissions = plan.submissions()
     for step in plan.steps:
         for phase, jobs in step.phases.items():
+            asked = submissions.asked(step, phase)
+            gres = f", {asked['gres']}" if "gres" in asked else ""
             lines.append(f"{step.stage}: {step.tag} ({step.name}), {phase}: {len(jobs)} tasks")
             for job in jobs:
                 where = job.region or "whole position"
                 lines.append(
-                    f"  {job.id}  [{where}]  image {job.family}, {job.cores} cores, "
-                    f"{job.memory_mb} MB, {math.ceil(job.seconds / 60)} min"
-                    f"{', 1 GPU' if job.gpu else ''}"
+                    f"  {job.id}  [{where}]  image {job.family}, {asked['cpus']} cores, "
+                    f"{asked['memory_mb']} MB, {math.ceil(asked['seconds'] / 60)} min{gres}"
                 )
                 lines.append(f"    {job.command}")
+    if site is not None:
+        lines += ["", SUBMISSIONS, *submissions.lines(site)]
     files, size = expected_output(plan)
     lines.append("")
     lines.append(f"Expected: {files:,} files, at most {size / 2**20:,.0f} MB before compression.")

@@ -51,14 +51,16 @@ KEYS = (
     "pipeline",
     "description",
     "fiji_dir",
+    "execution_profile",
 )
 WITHOUT_EFFECT = (
     "microscope",
     "threads",
     "parallel_backend",
     "verbose",
-    "execution_profile",
     "default_profile",
+    "tasks",
+    "execution_configs",
 )
 
 __all__ = [
@@ -147,6 +149,7 @@ def load_pipeline(
         all_steps=steps,
         warnings=problems.warnings,
         fiji_dir=settings.texts(root.fields, "fiji_dir"),
+        execution_profile=settings.texts(root.fields, "execution_profile"),
     )
     problems.raise_if_any()
     return pipeline

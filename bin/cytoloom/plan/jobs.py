@@ -21,6 +21,7 @@ from cytoloom.plan.layers import (
     PLACES,
     LayerPlan,
     Position,
+    frames_for_patches,
     part_name,
     share_of,
     slug,
@@ -283,9 +284,12 @@ class _GroupJobs:
     def _batch(self, phase: Phase) -> int | None:
         """Frames per batch: what the resources ask for, else a share of a long step."""
         asked = self.builder.batch_size(self.step.tag, phase.name)
+        grid = self.position.grid
+        if asked and self.step.row.batch_of == "patches":
+            asked = frames_for_patches(asked, grid.patches, grid.shape[0])
         if self.step.row.batch_size:
             asked = asked or self.step.args.get(self.step.row.batch_size)
-        return asked or share_of(self.position.grid.shape, phase.seconds_per_voxel)
+        return asked or share_of(grid.shape, phase.seconds_per_voxel)
 
     def _regions(self, phase: Phase) -> list[Region]:
         grid = self.position.grid

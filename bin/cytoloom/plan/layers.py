@@ -138,6 +138,11 @@ class Grid:
         """Whether a frame is cut into more than one patch."""
         return self.patch[0] < self.shape[2] or self.patch[1] < self.shape[3]
 
+    @property
+    def patches(self) -> int:
+        """The number of patches of a frame."""
+        return -(-self.shape[2] // self.patch[0]) * -(-self.shape[3] // self.patch[1])
+
     def patch_number(self, region: Region) -> int:
         """Return the number of the patch that a tile lies in, row by row from 0."""
         columns = -(-self.shape[3] // self.patch[1])
@@ -161,6 +166,14 @@ def share_of(shape: Shape, seconds_per_voxel: float) -> int | None:
     seconds = shape[0] * shape[1] * shape[2] * shape[3] * seconds_per_voxel
     count = min(4, int(2 * seconds / LONG), shape[0])
     return -(-shape[0] // count) if count > 1 else None
+
+
+def frames_for_patches(patches: int, of: int, frames: int) -> int:
+    """Return the frames per task of a step in whole frames that is asked for patches per task.
+
+    There are as many tasks as would take ``patches`` of the ``of`` patches of a field each.
+    """
+    return -(-frames // -(-of // patches))
 
 
 def _round_up(n: int, unit: int) -> int:

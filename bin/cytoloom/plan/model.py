@@ -143,6 +143,7 @@ class Pipeline:
     all_steps: tuple[Step, ...] = ()  # those after --until included
     warnings: tuple[str, ...] = ()
     fiji_dir: str | None = None  # where the user's Java jars are
+    execution_profile: str | None = None  # of the container profiles in the resource YAML
 
     def step(self, tag: str) -> Step | None:
         """Return the step of a tag."""

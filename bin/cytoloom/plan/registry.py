@@ -30,6 +30,7 @@ STAGES = (
 CHANNELS = ("one", "pair", "triple", "many", "some", "image_label", "images_labels")
 FAN_OUTS = ("patch", "frames", "position", "run")
 TURNS = (None, "even", "odd")
+BATCHES = ("frames", "patches")
 STATISTICS = (None, "frame", "stack")
 GPU = (None, "optional")
 _TUPLES = ("input_type", "output_type", "aliases", "cite", "merge_makes", "merge_args", "whole",
@@ -69,6 +70,8 @@ class Phase:
         all positions.
     unless
         Argument that takes the place of this phase: where it is given, there is no phase.
+    resources
+        Phase whose resources are this one's too, where the resource YAML says none of its own.
     """
 
     name: str
@@ -90,6 +93,7 @@ class Phase:
     batch: str | None = None
     turn: str | None = None
     patched: bool = False
+    resources: str | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,7 @@ class Row:
     gpu_family: str | None = None
     variants: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     batch_size: str | None = None
+    batch_of: str = "frames"
     model_families: tuple[str, ...] = ()
     memory_mb: int = 0
     frame_bytes_per_voxel: float = 0
@@ -154,6 +159,12 @@ class Row:
         found += ("merge",) if self.merge else ()
         found += ("relabel",) if self.relabel else ()
         return found
+
+    def resources_of(self, phase: str) -> str:
+        """Return the phase whose resources are those of ``phase`` where it is given none."""
+        if phase == "relabel":
+            return self.phase
+        return next((p.resources for p in self.before if p.name == phase and p.resources), phase)
 
     @property
     def core(self) -> Phase:
@@ -284,6 +295,7 @@ def _row(path: Path, name: str, data: Any) -> Row:
         (row.fan_out, FAN_OUTS, "fan_out"),
         (row.statistics, STATISTICS, "statistics"),
         (row.gpu, GPU, "gpu"),
+        (row.batch_of, BATCHES, "batch_of"),
         (row.output_channel_name, ("optional", "required"), "output_channel_name"),
     ):
         if value not in valid:

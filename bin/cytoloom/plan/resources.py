@@ -2,51 +2,53 @@
 
 Keyed ``pipeline.<stage>.<tag>`` as in pyCyto, with nested sub-jobs (``core`` and ``merge``
 of label_to_sparse, the five of Ultrack, our own phases of a step in patches) that inherit
-from their step. Times become seconds, memory MB. A ``dependency`` orders jobs beyond what
-their data already order; one against the data, or in a circle, is a mistake.
-Used so far: ``batch_size``; the rest is checked here and applied by the executor's setup.
+from their step. A ``dependency`` orders jobs beyond what their data already order; one
+against the data, or in a circle, is a mistake. ``submissions`` turns what is read here into
+what each phase of a step asks for; ``profiles`` reads pyCyto's container profiles.
 """
 
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from cytoloom.plan import checks, nodes
+from cytoloom.plan import checks, nodes, resource_values
 from cytoloom.plan.entries import STAGE_ALIASES, TABULATION
 from cytoloom.plan.model import INGEST, Pipeline, Step
 from cytoloom.plan.nodes import Node
 from cytoloom.plan.problems import Problems, nearest, quoted, suggestion
+from cytoloom.plan.profiles import PROFILE_KEYS, Profile, read_profile
 from cytoloom.plan.registry import STAGES
 
-KEYS = (
-    "partition",
-    "gres",
-    "cpus-per-task",
-    "ntasks",
-    "mem",
-    "time",
-    "batch_size",
-    "dependency",
-    "dependency_type",
-)
-TOP_KEYS = ("pipeline", "description", "tasks", "execution_configs", "default_profile")
+VALUES = {
+    "partition": ("partition", resource_values.partition),
+    "gres": ("gres", resource_values.gres),
+    "cpus-per-task": ("cpus", resource_values.whole),
+    "ntasks": ("ntasks", resource_values.whole),
+    "mem": ("memory_mb", resource_values.memory),
+    "time": ("seconds", resource_values.seconds),
+    "batch_size": ("batch_size", resource_values.whole),
+}
+OPTIONS = ("account", "qos", "constraint", "reservation", "nodelist", "exclude")
+KEYS = (*VALUES, "dependency", "dependency_type", *OPTIONS)
+TOP_KEYS = ("pipeline", "description", *PROFILE_KEYS)
 PATCHING = "patching"
 SINGLETON = "singleton"
 DEPENDENCY_TYPES = ("afterok", "afterany")
-_MB = {"K": 2**-10, "M": 1.0, "G": 2.0**10, "T": 2.0**20}
-_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(?:i?B)?)?", re.IGNORECASE)
-_TIME = re.compile(
-    r"(?:(?P<days>\d+)-(?P<hours>\d{1,2})(?::(?P<minutes>\d{1,2})(?::(?P<seconds>\d{1,2}))?)?)"
-    r"|(?:(?:(?P<h>\d+):)?(?P<m>\d+):(?P<s>\d{1,2}))"
-    r"|(?P<only>\d+)"
-)
-_GRES = re.compile(r"[A-Za-z][\w.-]*(:[\w.+-]+){0,2}")
-_PARTITION = re.compile(r"[\w.-]+(,[\w.-]+)*")
+
+
+@dataclass(frozen=True, order=True)
+class Wait:
+    """What a job waits for: a step, or one of its phases."""
+
+    tag: str
+    phase: str | None = None
+
+    def __str__(self) -> str:
+        return self.tag if self.phase is None else f"{self.tag}.{self.phase}"
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,11 @@ class Job:
     ntasks: int | None = None
     memory_mb: int | None = None
     seconds: int | None = None
-    batch_size: int | None = None  # frames per task
-    dependency: tuple[str, ...] = ()  # tags of steps to wait for
-    singleton: bool = False  # no two jobs of one name at once
+    batch_size: int | None = None  # frames per task, or patches where the registry says so
+    dependency: tuple[Wait, ...] = ()
+    singleton: bool = False  # one run of this step per output folder at a time
     dependency_type: str = "afterok"
+    options: Mapping[str, str] = field(default_factory=dict)  # more options of sbatch
     line: int = 0
 
 
@@ -85,11 +88,17 @@ class Resources:
     path: Path | None = None
     steps: Mapping[str, StepResources] = field(default_factory=dict)
     patching: Job | None = None
+    warnings: tuple[str, ...] = ()
 
     def batch_size(self, tag: str, phase: str = "core") -> int | None:
         """Return the frames per task that a step asks for, or None."""
         found = self.steps.get(tag)
         return found.part(phase).batch_size if found else None
+
+    def wants_gpu(self, step: Step) -> bool:
+        """Tell whether the step's own phase is given a GPU."""
+        found = self.steps.get(step.tag)
+        return found is not None and (found.part(step.row.phase).gres or "").startswith("gpu")
 
 
 def load_resources(path: Path | str, pipeline: Pipeline) -> Resources:
@@ -108,10 +117,10 @@ def load_resources(path: Path | str, pipeline: Pipeline) -> Resources:
     assert root is not None
     checks.known_keys(root, TOP_KEYS, problems, "key")
     reader = _Reader(pipeline, problems)
-    resources = reader.read(root, path)
+    resources = reader.read(root, path, read_profile(root, pipeline, problems))
     reader.check_dependencies()
     problems.raise_if_any()
-    return resources
+    return replace(resources, warnings=problems.warnings)
 
 
 class _Reader:
@@ -120,13 +129,14 @@ class _Reader:
         self.problems = problems
         self.waits: dict[str, dict[str, Node]] = {}  # tag -> tag waited for -> its node
 
-    def read(self, root: Node, path: Path) -> Resources:
+    def read(self, root: Node, path: Path, profile: Profile) -> Resources:
         steps: dict[str, StepResources] = {}
         patching = None
         node = root.get("pipeline")
         if node is None:
-            message = "is missing: it holds the resources by stage and tag"
-            self.problems.add(root.line, "pipeline", message)
+            if not profile.found:
+                message = "is missing: it holds the resources by stage and tag"
+                self.problems.add(root.line, "pipeline", message)
         elif node.kind != "map":
             message = f"must map stages to the resources of their steps, not {node}"
             self.problems.add(node.line, node.where, message)
@@ -142,7 +152,23 @@ class _Reader:
                 else:
                     message = f"unknown stage{suggestion(key, (*STAGES, PATCHING))}"
                     self.problems.add(child.line, child.where, message)
-        return Resources(path, steps, patching)
+        return Resources(path, self._with_profile(steps, profile), patching)
+
+    def _with_profile(
+        self, steps: dict[str, StepResources], profile: Profile
+    ) -> dict[str, StepResources]:
+        """Fill what the file does not say of a step with what its container profile says."""
+        found = dict(steps)
+        for tag, asked in profile.steps.items():
+            written = found.get(tag, StepResources(Job()))
+            values = {k: v for k, v in asked.items() if getattr(written.job, k) is None}
+            found[tag] = replace(written, job=replace(written.job, **values))  # type: ignore[arg-type]
+        for tag, others in profile.after.items():
+            written = found.get(tag, StepResources(Job()))
+            waits = tuple(dict.fromkeys((*written.job.dependency, *map(Wait, others))))
+            found[tag] = replace(written, job=replace(written.job, dependency=waits))
+            self.waits.setdefault(tag, {}).update(others)
+        return found
 
     def _stage(self, stage: str, node: Node) -> dict[str, StepResources]:
         if node.kind != "map":
@@ -150,8 +176,12 @@ class _Reader:
             self.problems.add(node.line, node.where, message)
             return {}
         steps = {step.tag: step for step in self.pipeline.all_steps if step.stage == stage}
-        if stage == TABULATION and steps and not set(node.fields) & set(steps):
-            return self._shared(steps, node)
+        if stage == TABULATION and not set(node.fields) & set(steps):
+            if steps:
+                return self._shared(steps, node)
+            if not set(node.fields) - {"core", "merge", *KEYS}:
+                self.problems.warn(node.line, node.where, "the pipeline has no step of this stage")
+                return {}
         found = {}
         for tag, child in node.fields.items():
             if tag not in steps:
@@ -166,7 +196,7 @@ class _Reader:
         resources = self._step(steps[first], node)
         for tag in others:
             self.waits.setdefault(tag, {}).update(self.waits.get(first, {}))
-        return dict.fromkeys(steps, resources)
+        return {tag: _moved(resources, first, tag) for tag in steps}
 
     def _unknown_tag(self, tag: str, stage: str, steps: Mapping[str, Step]) -> str:
         other = next((s for s in self.pipeline.all_steps if s.tag == tag), None)
@@ -181,73 +211,94 @@ class _Reader:
     def _step(self, step: Step, node: Node) -> StepResources:
         phases = step.row.phases
         job = self._job(node, Job(), step.tag, phases)
-        parts = {}
+        parts: dict[str, Job] = {}
         for phase in phases:
             child = node.get(phase) if node.kind == "map" else None
             if child is not None:
-                parts[phase] = self._job(child, job, step.tag, ())
+                parts[phase] = self._job(child, job, step.tag, phases, phase)
+        for phase in set(phases) - set(parts):
+            like = step.row.resources_of(phase)
+            if like in parts:
+                parts[phase] = replace(parts[like], dependency=job.dependency)
         return StepResources(job, parts)
 
-    def _job(self, node: Node, outer: Job, tag: str, phases: tuple[str, ...]) -> Job:
-        """Read the keys of one job; what it does not say is taken from ``outer``."""
+    def _job(
+        self, node: Node, outer: Job, tag: str, phases: tuple[str, ...], phase: str | None = None
+    ) -> Job:
+        """Read the keys of one job; what it does not say is taken from ``outer``.
+
+        Parameters
+        ----------
+        phases
+            Of the step, in order: a whole step may hold a mapping for each, and a phase may
+            wait for those before it.
+        phase
+            The phase whose resources these are; None: those of the whole step.
+        """
         problems = self.problems
         if node.kind != "map":
             problems.add(node.line, node.where, f"must be a mapping of resources, not {node}")
             return outer
-        valid = (*KEYS, *(phases if len(phases) > 1 else ()))
+        valid = (*KEYS, *(phases if phase is None else ()))
         checks.known_keys(node, valid, problems, "key of resources")
         values: dict[str, object] = {"line": node.line}
-        for key, name in (
-            ("cpus-per-task", "cpus"),
-            ("ntasks", "ntasks"),
-            ("batch_size", "batch_size"),
-        ):
-            if (child := node.get(key)) is not None:
-                values[name] = checks.integer(child, problems, minimum=1)
-        for key, name, read in (
-            ("partition", "partition", _partition),
-            ("gres", "gres", _gres),
-            ("mem", "memory_mb", _memory),
-            ("time", "seconds", _time),
-        ):
+        for key, (name, read) in VALUES.items():
             if (child := node.get(key)) is not None:
                 values[name] = read(child, problems)
+        given = {key: node.get(key) for key in OPTIONS}
+        read_options = {
+            key: resource_values.option(child, problems) for key, child in given.items() if child
+        }
+        said = {key: value for key, value in read_options.items() if value is not None}
+        values["options"] = {**outer.options, **said}
         if (child := node.get("dependency_type")) is not None:
             kind = checks.choice(child, DEPENDENCY_TYPES, problems)
             values["dependency_type"] = kind or outer.dependency_type
         if (child := node.get("dependency")) is not None:
-            tags = self._dependency(child, tag)
-            values["dependency"] = tuple(t for t in tags if t != SINGLETON)
-            values["singleton"] = SINGLETON in tags
+            before = phases[: phases.index(phase)] if phase else ()
+            found = list(self._dependency(child, tag, before))
+            values["dependency"] = tuple(wait for wait in found if wait is not None)
+            values["singleton"] = None in found
         return replace(outer, **values)  # type: ignore[arg-type]
 
-    def _dependency(self, node: Node, tag: str) -> list[str]:
-        """Read ``dependency``: singleton, a tag, or a list of tags."""
-        items = node.items if node.kind == "list" else (node,)
-        known = {step.tag: [step.tag] for step in self.pipeline.all_steps}
-        tabulation = [step.tag for step in self.pipeline.all_steps if step.stage == TABULATION]
-        if tabulation:
-            known.setdefault(TABULATION, tabulation)
-        found: list[str] = []
-        for item in items:
-            name = checks.name(item, self.problems, "a step to wait for")
-            if name is None or name in (SINGLETON, PATCHING):
-                found += [SINGLETON] if name == SINGLETON else []
-            elif name in known:
-                found += known[name]
-                for other in known[name]:
-                    self.waits.setdefault(tag, {})[other] = item
-            else:
-                valid = (SINGLETON, *known)
-                message = f"there is no step with the tag {quoted(name)}{suggestion(name, valid)}"
-                self.problems.add(item.line, item.where, message)
-        return found
+    def _dependency(self, node: Node, tag: str, before: tuple[str, ...]) -> Iterator[Wait | None]:
+        """Read ``dependency``: a tag, ``tag.phase``, several of them, or singleton (None)."""
+        known = self._known()
+        for item in node.items if node.kind == "list" else (node,):
+            written = checks.name(item, self.problems, "a step to wait for")
+            whole = written is None or written in known or written == SINGLETON
+            for name in [written] if whole else str(written).split(","):
+                name = (name or PATCHING).strip()
+                if name == SINGLETON:
+                    yield None
+                elif name in before:
+                    yield Wait(tag, name)
+                elif name in known:
+                    for wait in known[name]:
+                        self.waits.setdefault(tag, {})[wait.tag] = item
+                        yield wait
+                elif name != PATCHING:  # which comes before all steps
+                    valid = (SINGLETON, *(key for key in known if "." not in key))
+                    near = suggestion(name, valid, also=known)
+                    message = f"there is no step with the tag {quoted(name)}{near}"
+                    self.problems.add(item.line, item.where, message)
+
+    def _known(self) -> dict[str, list[Wait]]:
+        """Return what may be waited for: tags, their phases, and label_to_sparse by its key."""
+        known: dict[str, list[Wait]] = {}
+        for step in self.pipeline.all_steps:
+            names = [step.tag, step.stage] if step.stage == TABULATION else [step.tag]
+            for name in dict.fromkeys(names):
+                known.setdefault(name, []).append(Wait(step.tag))
+                for phase in step.row.phases:
+                    known.setdefault(f"{name}.{phase}", []).append(Wait(step.tag, phase))
+        return known
 
     def check_dependencies(self) -> None:
         """Note each circle of dependencies, those through the data included."""
         graph: dict[str, set[str]] = {tag: set(to) for tag, to in self.waits.items()}
         for step in self.pipeline.all_steps:
-            graph.setdefault(step.tag, set()).update(self._needs(step))
+            graph.setdefault(step.tag, set()).update(_reads(self.pipeline, step))
         while True:
             try:
                 TopologicalSorter(graph).prepare()
@@ -268,59 +319,37 @@ class _Reader:
         shown = " ".join(words).replace(" ,", ",")
         self.problems.add(node.line, node.where, f"dependencies go in a circle: {shown}")
 
-    def _needs(self, step: Step) -> set[str]:
-        tags = {other.slug: other.tag for other in self.pipeline.all_steps}
-        return {
-            tags[layer.tag]
-            for group in step.groups
-            for layers in group.inputs.values()
-            for layer in layers
-            if layer.tag not in (INGEST, step.slug) and layer.tag in tags
-        }
+
+def needs(pipeline: Pipeline, step: Step) -> set[str]:
+    """Return the tags of all steps whose data a step needs, directly or through others."""
+    steps = {one.tag: one for one in pipeline.all_steps}
+    found: set[str] = set()
+    left = _reads(pipeline, step)
+    while left:
+        tag = left.pop()
+        found.add(tag)
+        left |= _reads(pipeline, steps[tag]) - found
+    return found
 
 
-def _partition(node: Node, problems: Problems) -> str | None:
-    return _matching(node, _PARTITION, "the name of a partition, such as short", problems)
+def _reads(pipeline: Pipeline, step: Step) -> set[str]:
+    """Return the tags of the steps whose layers a step reads."""
+    tags = {other.slug: other.tag for other in pipeline.all_steps}
+    return {
+        tags[layer.tag]
+        for group in step.groups
+        for layers in group.inputs.values()
+        for layer in layers
+        if layer.tag not in (INGEST, step.slug) and layer.tag in tags
+    }
 
 
-def _gres(node: Node, problems: Problems) -> str | None:
-    text = node.text if node.kind == "scalar" else ""
-    if node.kind == "scalar" and all(_GRES.fullmatch(part) for part in text.split(",")):
-        return text
-    message = f"must be name:type:count, such as gpu:1 or gpu:a100-pcie-40gb:1, not {node}"
-    problems.add(node.line, node.where, message)
-    return None
+def _moved(resources: StepResources, first: str, tag: str) -> StepResources:
+    """Return resources written for several steps at once as those of one of them."""
 
+    def moved(job: Job) -> Job:
+        waits = (Wait(tag, w.phase) if w.tag == first and w.phase else w for w in job.dependency)
+        return replace(job, dependency=tuple(waits))
 
-def _matching(node: Node, pattern: re.Pattern[str], what: str, problems: Problems) -> str | None:
-    if isinstance(node.value, str | int) and pattern.fullmatch(node.text):
-        return node.text
-    problems.add(node.line, node.where, f"must be {what}, not {node}")
-    return None
-
-
-def _memory(node: Node, problems: Problems) -> int | None:
-    """Read memory as SLURM does: a number with K, M, G or T; without a unit, MB."""
-    match = _MEMORY.fullmatch(node.text.strip()) if node.kind == "scalar" else None
-    size = float(match[1]) * _MB[(match[2] or "M").upper()] if match else 0.0
-    if not 0 < size < 2**40:
-        message = f"must be memory such as 32G or 1024M, not {node}"
-        problems.add(node.line, node.where, message)
-        return None
-    return max(1, round(size))
-
-
-def _time(node: Node, problems: Problems) -> int | None:
-    """Read a time as SLURM does: minutes, [hours:]minutes:seconds, days-hours[:…]."""
-    match = _TIME.fullmatch(node.text.strip()) if node.kind == "scalar" else None
-    seconds = 0
-    if match and len(node.text) < 30:
-        parts = {key: int(value) for key, value in match.groupdict().items() if value}
-        hours = parts.get("hours", 0) + parts.get("h", 0) + 24 * parts.get("days", 0)
-        minutes = parts.get("minutes", 0) + parts.get("m", 0) + parts.get("only", 0)
-        seconds = 3600 * hours + 60 * minutes + parts.get("seconds", 0) + parts.get("s", 0)
-    if not 0 < seconds < 2**40:
-        message = f'must be a time such as "04:00:00", "10-00:00:00" or minutes, not {node}'
-        problems.add(node.line, node.where, message)
-        return None
-    return seconds
+    parts = {phase: moved(job) for phase, job in resources.parts.items()}
+    return StepResources(moved(resources.job), parts)
