@@ -63,7 +63,9 @@ def main(
         str | None, OUT, typer.Option("--gpu_partition", help="partition of tasks on a GPU")
     ] = None,
     gpu_type: Annotated[
-        str | None, OUT, typer.Option("--gpu_type", help="type of GPU, as --gres names it")
+        str | None,
+        OUT,
+        typer.Option("--gpu_type", help="type of GPU, as the gres of SLURM names it"),
     ] = None,
     account: Annotated[str | None, OUT, typer.Option(help="account that pays")] = None,
     qos: Annotated[str | None, OUT, typer.Option(help="quality of service")] = None,

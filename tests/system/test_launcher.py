@@ -99,7 +99,7 @@ def test_run_keeps_every_word_that_it_does_not_know():
         *["--from=A", "--until=B", "--verify_inputs"],
     ]
     wanted = ["--pipeline=p.yaml", "--outdir=o", "--from=A", "--until=B"]
-    assert options.plan_words(line) == [*wanted, "--verify_inputs"]
+    assert options.plan_words(line) == [*wanted, "--verify_inputs", "--scheduler=slurm"]
 
 
 @pytest.mark.parametrize("word", ["--dry_run", "--dry-run", "--dry_run=true"])

@@ -35,8 +35,8 @@ class Site:
 
     def of(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a phase asks for with the site's own values filled in."""
-        gres = asked.get("gres")
-        gpu = bool(gres) and gres.startswith("gpu")
+        gres = str(asked.get("gres") or "")
+        gpu = gres.startswith("gpu")
         if gpu and self.gpu_type and (gres == "gpu" or gres.removeprefix("gpu:").isdecimal()):
             gres = f"gpu:{self.gpu_type}:{gres.removeprefix('gpu').lstrip(':') or 1}"
         partition = asked.get("partition") or (self.gpu_partition if gpu else None)
