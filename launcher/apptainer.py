@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cytoloom.environments import definition_file, lock_file
+from cytoloom.plan.mounts import folders_of
 
 from . import PROJECT, install
 from .host import Failure, cache, clean_environment, progress, say
@@ -51,10 +52,17 @@ def environment() -> dict[str, str]:
 
     Root of a virtual machine may lack a capability that Apptainer hands on without asking.
     """
-    env = clean_environment()
+    env = clean_environment() | {"APPTAINERENV_CYTOLOOM_CACHE": str(cache())}
     if os.geteuid() == 0 and not holds(CAP_SYS_RESOURCE):
         env.setdefault("APPTAINER_DROP_CAPS", "CAP_SYS_RESOURCE")
+    if not may_mount():
+        env.setdefault("APPTAINER_UNSQUASH", "true")
     return env
+
+
+def may_mount() -> bool:
+    """Whether this user can mount an image; else it is unpacked for each use, in seconds."""
+    return os.geteuid() == 0 or os.access("/dev/fuse", os.W_OK)
 
 
 def holds(capability: int) -> bool:
@@ -62,6 +70,19 @@ def holds(capability: int) -> bool:
     status = Path("/proc/self/status").read_text()
     match = re.search(r"^CapPrm:\s*(\w+)", status, re.MULTILINE)
     return match is None or bool(int(match[1], 16) >> capability & 1)
+
+
+def inside(image: Path, command: Sequence[str]) -> list[str | Path]:
+    """Return the words that run a command in an image, where its paths are those of outside."""
+    words = [str(path.absolute()) if (path := Path(word)).exists() else word for word in command]
+    seen = [PROJECT, Path.cwd(), cache() / "models", cache() / "fiji"]
+    found: list[str | Path] = [find(), "exec", "--cleanenv", "--no-home", "--pwd", Path.cwd()]
+    for folder in folders_of([shlex.join(words)], seen):
+        quoted = folder.replace('"', '""')
+        found += ["--mount", f'type=bind,"source={quoted}","destination={quoted}"']
+    if Path("/dev/nvidiactl").exists():
+        found.append("--nv")
+    return [*found, image, *command]
 
 
 # ---- The host's own configuration

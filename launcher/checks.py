@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cytoloom.environments import environment_path, families
+from cytoloom.environments import environment_path, families, image_path, imaged_families
 
-from . import PROJECT, install, nextflow
+from . import PROJECT, apptainer, install, nextflow
 from .host import USAGE, Failure, cache, clean_environment, is_there
 
 TEST_TEXT = """\
@@ -109,10 +109,32 @@ def check_families() -> Iterator[Finding]:
             yield Finding(f"family {name}", state, detail, f"./cytoloom setup {name}")
 
 
+def check_images() -> Iterator[Finding]:
+    """Apptainer, and the images that it has."""
+    try:
+        program = apptainer.find()
+    except Failure as failure:
+        yield Finding("Apptainer", "absent", "needed by -profile apptainer", str(failure))
+        return
+    if apptainer.may_mount():
+        yield Finding("Apptainer", "ok", program)
+    else:
+        remedy = "ask the administrator for: chmod 666 /dev/fuse"
+        yield Finding("Apptainer", "absent", f"{program}, which may not open /dev/fuse", remedy)
+    for name in imaged_families(PROJECT):
+        path = image_path(name, PROJECT)
+        if is_there(path):
+            yield Finding(f"image {name}", "ok", str(path))
+        else:
+            remedy = f"./cytoloom images {name}"
+            yield Finding(
+                f"image {name}", "absent", "built when -profile apptainer needs it", remedy
+            )
+
+
 def check_cluster() -> Iterator[Finding]:
     """What only some profiles need."""
     tools = (
-        ("Apptainer", ("apptainer", "singularity"), "needed by -profile apptainer"),
         ("SLURM", ("sbatch",), "needed by -profile slurm"),
         ("GPU", ("nvidia-smi",), "stages run on the processor"),
     )
@@ -134,7 +156,7 @@ def doctor(words: list[str]) -> int:
         print("usage: ./cytoloom doctor")
         return 0 if words[0] in ("-h", "--help") else USAGE
     findings = [check_python(), check_cache(), check_machine(), check_java(), check_nextflow()]
-    findings += [*check_families(), *check_cluster()]
+    findings += [*check_families(), *check_images(), *check_cluster()]
     width = max(len(finding.item) for finding in findings)
     for finding in findings:
         remedy = f"  -> {finding.remedy}" if finding.remedy else ""

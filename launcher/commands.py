@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cytoloom.environments import families
 
-from . import PROJECT, checks, images, install, models, nextflow
+from . import PROJECT, apptainer, bundle, checks, images, install, models, nextflow
 from .host import FAILED, INPUT_MISSING, USAGE, Failure, cache, clean_environment, say
 from .options import RunLine, has_settings, in_images, plan_words, read_run
 from .words import nearest
@@ -24,8 +24,10 @@ usage: ./cytoloom COMMAND [options]
   demo                    analyse the bundled time-lapse; sets up all that is missing
   run --pipeline P.yaml   run a pipeline (run --help)
   stage NAME [options]    run one stage alone, in its own environment; without NAME: list them
+                          stage --image NAME: in its image
   setup [FAMILY...]       make environments ahead of time (setup --help)
   images [NAME...]        build, check and list Apptainer images (images --help)
+  bundle OUT              all that a cluster without a network needs (bundle --help)
   models list|add|fetch|verify|train   the networks that steps use (models --help)
   doctor                  what is installed, what is missing, how to mend it
   test [--fast|--full]    run the tests (test --help)
@@ -289,14 +291,19 @@ def stage(words: list[str]) -> int:
     """``./cytoloom stage``."""
     known = sorted(path.stem for path in (PROJECT / "bin").glob("*.py"))
     if not words or words[0] in ("-h", "--help"):
-        print("usage: ./cytoloom stage NAME [options]\n\n" + "\n".join(known))
+        print("usage: ./cytoloom stage [--image] NAME [options]\n\n" + "\n".join(known))
         return 0 if words else USAGE
-    name = words[0].removesuffix(".py")
+    if with_image := words[0] == "--image":
+        words = words[1:]
+    name = words[0].removesuffix(".py") if words else ""
     if name not in known:
         raise Failure(f"no stage {name!r}{nearest(name, known)}; `./cytoloom stage` lists them", 2)
-    folder = install.ensure(family_of(name, words[1:]))
-    command: list[str | Path] = [folder / "bin" / "python", PROJECT / "bin" / f"{name}.py"]
-    return execute([*command, *words[1:]], in_environment(folder))
+    family, program = family_of(name, words[1:]), PROJECT / "bin" / f"{name}.py"
+    if with_image:
+        command = ["python", str(program), *words[1:]]
+        return execute(apptainer.inside(images.ensure(family), command), apptainer.environment())
+    folder = install.ensure(family)
+    return execute([folder / "bin" / "python", program, *words[1:]], in_environment(folder))
 
 
 def setup(words: list[str]) -> int:
@@ -343,6 +350,7 @@ COMMANDS = {
     "test": checks.test,
     "docs": docs,
     "images": images.main,
+    "bundle": bundle.main,
     "models": models.main,
 }
 

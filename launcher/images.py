@@ -12,7 +12,8 @@ from pathlib import Path
 from cytoloom.environments import image_path, imaged_families, lock_file
 
 from . import PROJECT, apptainer, install
-from .host import USAGE, Failure, cache, install_once, is_there, say
+from .host import Failure, cache, install_once, is_there, say
+from .options import sort_words
 
 TEXT = """\
 usage: ./cytoloom images [NAME...] [--all] [--mirror URL] [--rootfs FOLDER|IMAGE] [--rebuild]
@@ -51,7 +52,10 @@ def ensure(family: str, rebuild: bool = False, **source: str) -> Path:
     target = image_path(family, PROJECT)
     if is_there(target) and not rebuild:
         return target
-    apptainer.find()
+    try:
+        apptainer.find()
+    except Failure as failure:
+        raise Failure(f"image {family} is missing and cannot be built here: {failure}") from failure
     base = image_path("base", PROJECT)
     install_once(
         base, "",
@@ -124,30 +128,12 @@ def check(names: Iterable[str]) -> int:
     return code
 
 
-def read(words: list[str]) -> tuple[list[str], set[str], dict[str, str]]:
-    """Names, flags, and options with a value."""
-    names, flags, values, rest = [], set(), {}, list(words)
-    while rest:
-        word, _, value = rest.pop(0).partition("=")
-        if word in VALUES:
-            if not (value or rest):
-                raise Failure(f"{word} needs a value", USAGE)
-            values[word[2:]] = value or rest.pop(0)
-        elif word in FLAGS:
-            flags.add(word)
-        elif word.startswith("-"):
-            raise Failure(f"unknown option {word} (images --help)", USAGE)
-        else:
-            names.append(word)
-    return names, flags, values
-
-
 def main(words: list[str]) -> int:
     """``./cytoloom images``."""
     if {"-h", "--help"} & set(words):
         print(TEXT, end="")
         return 0
-    names, flags, values = read(words)
+    names, flags, values = sort_words(words, FLAGS, VALUES, "images")
     if "--list" in flags:
         return show()
     chosen = wanted(names, "--all" in flags)

@@ -4,6 +4,7 @@ Words that the launcher does not know are never touched, so that every option of
 and every parameter of the pipeline works without a change here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .host import USAGE, Failure
@@ -108,3 +109,28 @@ def plan_words(line: RunLine) -> list[str]:
 def has_settings(line: RunLine) -> bool:
     """Whether a run names a file of Nextflow's that may set parameters."""
     return any(word in SETTINGS for word in (*line.before, *line.words))
+
+
+def sort_words(
+    words: list[str], flags: Sequence[str], values: Sequence[str], command: str
+) -> tuple[list[str], set[str], dict[str, str]]:
+    """Names, flags, and options with a value (by name, without dashes) of a command's words.
+
+    Raises
+    ------
+    Failure
+        For an option that the command does not have, or one without its value.
+    """
+    names, found, given, rest = [], set(), {}, list(words)
+    while rest:
+        word = rest.pop(0)
+        option = word.partition("=")[0]
+        if option in values:
+            given[option[2:]] = take_value(word, rest)
+        elif word in flags:
+            found.add(word)
+        elif word.startswith("-"):
+            raise Failure(f"unknown option {word} ({command} --help)", USAGE)
+        else:
+            names.append(word)
+    return names, found, given

@@ -21,7 +21,7 @@ from cytoloom.plan.model import Overrides
 from cytoloom.plan.nodes import parse
 from cytoloom.plan.problems import Problems
 from cytoloom.plan.registry import STAGES, load_registry
-from launcher import PROJECT, commands, images, options
+from launcher import PROJECT, bundle, commands, images, options
 
 WRITTEN = sorted(
     path
@@ -140,10 +140,12 @@ def check_options(command, words, line):
         "docs": {"--check"},
         "models": {"--name", "--family", "--licence"},
         "images": {*images.FLAGS, *images.VALUES},
+        "bundle": {*bundle.FLAGS, *bundle.VALUES},
     }
     if command == "models" and words[0] == "train":
         return  # the options are those of bin/train_<engine>.py
     if command == "stage":
+        words = words[words[0] == "--image" :]
         assert (PROJECT / "bin" / f"{words[0]}.py").exists() or words[0] == "NAME", line
         return
     for word in words:
