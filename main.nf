@@ -11,7 +11,7 @@
  * its tag (modules/plan.nf), not from its place in the list: Nextflow hashes a task with the
  * full name of its process, and a step put before others must not make them run again.
  */
-include { check_parameters; make_plan; slots_of; summarise } from './modules/plan'
+include { check_parameters; finish; make_plan; slots_of } from './modules/plan'
 include { share_order } from './modules/stream'
 include {
     STEP as STEP_1; STEP as STEP_2; STEP as STEP_3; STEP as STEP_4;
@@ -30,7 +30,7 @@ workflow {
     def slots = slots_of(plan)
     share_order(plan.steps)
 
-    workflow.onComplete { summarise() }
+    workflow.onComplete { finish(plan) }
 
     if (slots[1]) STEP_1(slots[1], plan.given)
     if (slots[2]) STEP_2(slots[2], plan.given)

@@ -47,6 +47,7 @@ usage: ./cytoloom run --pipeline P.yaml [--outdir FOLDER] [options of Nextflow]
   --nextflow PATH    a Nextflow of your own (or set CYTOLOOM_NEXTFLOW)
   -profile NAME      local (default), apptainer, slurm (docs/slurm.md)
   -resume            go on with an earlier run
+  --cleanup          delete the work folders after success: results stay, -resume is gone
 
 Everything else goes to Nextflow as it stands.
 """

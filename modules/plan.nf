@@ -339,6 +339,8 @@ def script_of(job, task) {
         'rm -rf out && mkdir out',
         job.command,
         "for name in ${quoted(job.outputs)}; do [ -e \"out/\$name\" ] || { echo ${quote(job.id)}\": did not make \$name\" >&2; exit 70; }; done",
+        // Results are links of these files, so nobody may write into them; a CSV may be edited.
+        "find out -type f ! -name '*.csv' -exec chmod a-w {} +",
     ].join('\n')
 }
 
@@ -357,19 +359,47 @@ def published(job, name) {
 
 // ---- The end
 
-/** After a failure, in few words: which task, what it said, and where its folder is. */
-def summarise() {
-    System.properties['cytoloom.lost'].values().each { one ->
+/** After success clean up, if asked; after a failure say in few words what, and where. */
+def finish(plan) {
+    def lost = System.properties['cytoloom.lost'].values()
+    lost.each { one ->
         say_failed(one.failed, one.folder)
         System.err.println("cytoloom: steps after it by afterany went on; ${one.ids.size() - 1} tasks that need it did not run")
     }
+    if (workflow.success && params.cleanup && !lost) clean(plan)
+    if (!workflow.success && workflow.errorReport) summarise(plan.outdir)
+}
+
+/**
+ * Delete the folders of all tasks of this run, those of failed attempts too. Results are hard
+ * links or copies, so they stay; -resume and --from have nothing left to begin with.
+ */
+def clean(plan) {
+    def info = "${plan.outdir}/pipeline_info"
+    def made = file("${info}/files.tsv").readLines().collect { line -> java.nio.file.Path.of(line.split('\t')[1]) } - plan.given
+    def trace = file("${info}/trace.txt").readLines()*.split('\t')
+    def column = trace[0].findIndexOf { name -> name == 'workdir' }
+    def tried = trace.drop(1).findAll { row -> row.size() > column }.collect { row -> java.nio.file.Path.of(row[column]) }
+    def folders = (made.collect { path -> path.parent.parent } + tried).toSet()
+    folders.findAll { folder -> folder.startsWith(workDir) && folder.nameCount == workDir.nameCount + 2 }.each { folder ->
+        folder.deleteDir()
+        if (folder.parent.exists() && !folder.parent.list()) folder.parent.deleteDir()
+    }
+}
+
+/** Which task failed, what it said, and where its folder is. */
+def summarise(outdir) {
     def report = workflow.errorReport
-    if (workflow.success || !report) return
+    def asked = System.getenv('CYTOLOOM_EXIT_FILE')
+    if (report.contains('Failed to publish file')) {
+        System.err.println("cytoloom: results could not be written to ${outdir}: make room there (or get the right to write) and run again with -resume")
+        if (asked) file(asked).text = '75'
+        return
+    }
     def task = (report =~ /(?s)process > '[^']*? \((.*?)\)'\n/)
     def folder = (report =~ /Work dir:\s+(\S.*)/)
     if (task.find() && folder.find()) say_failed(task.group(1), folder.group(1))
     // Nextflow itself ends with 1 whatever the task's exit status was: ./cytoloom asks for it.
-    def asked = System.getenv('CYTOLOOM_EXIT_FILE')
     if (asked && workflow.exitStatus) file(asked).text = workflow.exitStatus.toString()
 }
 

@@ -226,7 +226,7 @@ def test_run_help_and_readme_agree_on_options():
     text = commands.RUN_TEXT
     plan = {f"--{name}" for name in options.PLAN_VALUES if name != "from_tag"}
     for option in re.findall(r"--[\w]+", text):
-        assert option in plan | {"--from", "--dry_run", "--nextflow"}, option
+        assert option in plan | {"--from", "--dry_run", "--nextflow", "--cleanup"}, option
 
 
 def test_every_kind_of_table_has_a_line():

@@ -70,11 +70,11 @@ def _gate(target):
 """
 
 
-def movie(folder: Path, name: str = "a", frames: int = 4) -> None:
+def movie(folder: Path, name: str = "a", frames: int = 4, size: tuple[int, int] = (96, 80)) -> None:
     """Write discs that move to the right, and their labels."""
     rng = np.random.default_rng(0)
-    labels = np.zeros((frames, 96, 80), np.uint16)
-    yy, xx = np.mgrid[:96, :80]
+    labels = np.zeros((frames, *size), np.uint16)
+    yy, xx = np.mgrid[: size[0], : size[1]]
     for label, (y, x) in enumerate([(20, 15), (50, 30), (75, 20)], start=1):
         for t in range(frames):
             labels[t][(yy - y) ** 2 + (xx - x - 5 * t) ** 2 < 60] = label

@@ -8,6 +8,7 @@ from typing import Any
 from cytoloom.plan.assemble import Plan
 from cytoloom.plan.layers import EXTENSIONS
 from cytoloom.plan.submissions import Site
+from cytoloom.regions import Region
 
 SUBMISSIONS = (
     "Submissions to SLURM (a job goes when what it waits for is done; one that fails for want of "
@@ -54,25 +55,49 @@ def dry_run_text(plan: Plan, site: Site | None = None) -> str:
         lines += ["", SUBMISSIONS, *submissions.lines(site)]
     files, size = expected_output(plan)
     lines.append("")
-    lines.append(f"Expected: {files:,} files, at most {size / 2**20:,.0f} MB before compression.")
+    records = RECORDS_PER_TASK * plan.total_jobs()
+    lines.append(
+        f"Expected: about {files:,} files and {size / 2**20:,.0f} MB before compression; "
+        f"{records:,} small files of Nextflow beside them."
+    )
     return "\n".join(lines)
 
 
 def expected_output(plan: Plan) -> tuple[int, int]:
-    """Return the number of files and of bytes (uncompressed) that the run will write."""
+    """Return the number of files and of bytes (uncompressed) that the run will write.
+
+    Results are hard links of these and count once. Files of images and labels are counted:
+    two of metadata for each part, and its shards. Of exports, whose number depends on what is
+    found, it is what they have at least.
+    """
     files = size = 0
+    for job in plan.jobs():
+        for name in job.outputs:
+            files += _FILES.get(_ending(name), 1)
     for position in plan.positions:
-        shards = math.prod(
-            -(-n // s) for n, s in zip(position.grid.shape, position.grid.shards, strict=True)
-        )
-        voxels = math.prod(position.grid.shape)
         for layer in position.layers.values():
-            if EXTENSIONS.get(layer.kind) == "zarr":
-                files += shards + 2 * len(layer.parts)
-                size += voxels * (2 if layer.kind == "image" else 4)
-            else:
-                files += len(layer.parts)
+            if EXTENSIONS.get(layer.kind) != "zarr":
+                continue
+            for _, region in layer.parts:
+                box = region or Region.whole(position.grid.shape)
+                files += math.prod(
+                    -(-n // s) for n, s in zip(box.shape, position.grid.shards, strict=True)
+                )
+                size += box.size * (2 if layer.kind == "image" else 4)
+    if any(step.tag == "pyramid" for step in plan.steps):
+        size += size // 3  # 1/4 + 1/16 + …
     return files, size
+
+
+# Files of an output besides shards, by its ending. GEFF: 27 properties and their metadata.
+_FILES = {"zarr": 2, "ome.zarr": 7, "geff": 139, "ctc": 2, "tables": 7}
+RECORDS_PER_TASK = 8
+
+
+def _ending(name: str) -> str:
+    if name.endswith(".ome.zarr"):
+        return "ome.zarr"
+    return name.rsplit(".", 1)[-1]
 
 
 def run_description(plan: Plan, version: str) -> dict[str, Any]:

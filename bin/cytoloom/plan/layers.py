@@ -7,13 +7,20 @@ will make and the files of its parts.
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from cytoloom.layouts import default_layout
 from cytoloom.regions import Region, Shape, cut
 from cytoloom.traces import csv_name
+
+Span = tuple[int, int]
+Axis = tuple[list[Span], list[int], list[int]]  # pieces, their starts, their ends
 
 EXTENSIONS = {
     "image": "zarr",
@@ -226,11 +233,48 @@ class LayerPlan:
 
     def names(self, region: Region | None = None) -> list[str]:
         """Return the parts that meet ``region`` (default: all)."""
-        return [
-            name
-            for name, box in self.parts
-            if region is None or box is None or box.intersect(region) is not None
+        if region is None:
+            return [name for name, _ in self.parts]
+        return [self.parts[number][0] for number in self._meeting(region)]
+
+    def _meeting(self, region: Region) -> list[int]:
+        """Return the numbers of the parts that meet ``region``.
+
+        Every task asks for its parts, so they are not all looked at: of each axis the pieces
+        that it is cut into are found first, then the parts that are made of these.
+        """
+        axes, by_pieces, always = self._pieces
+        met = [
+            pieces[bisect_right(ends, start) : bisect_left(starts, stop)]
+            for (pieces, starts, ends), (start, stop) in zip(axes, region.spans, strict=False)
         ]
+        if math.prod(map(len, met)) > len(self.parts) or not axes:  # not cut as a grid
+            found = [n for n, (_, box) in enumerate(self.parts) if box and box.intersect(region)]
+        else:
+            found = [n for key in itertools.product(*met) for n in by_pieces.get(key, ())]
+        return sorted([*found, *always])
+
+    @cached_property
+    def _pieces(self) -> tuple[list[Axis], dict[tuple[Span, ...], list[int]], list[int]]:
+        """Pieces along each axis, part numbers by their pieces, and those of no region.
+
+        No axes where pieces lie inside others.
+        """
+        by_pieces: dict[tuple[Span, ...], list[int]] = {}
+        always = []
+        for number, (_, box) in enumerate(self.parts):
+            if box is None:
+                always.append(number)
+            else:
+                by_pieces.setdefault(tuple(box.spans), []).append(number)
+        axes = []
+        for found in zip(*by_pieces, strict=True):
+            pieces = sorted(set(found))
+            starts, ends = [start for start, _ in pieces], [stop for _, stop in pieces]
+            axes.append((pieces, starts, ends))
+        if any(ends != sorted(ends) for _, _, ends in axes):
+            axes = []
+        return axes, by_pieces, always
 
 
 def part_name(position: str, tag: str, channel: str, kind: str, index: int) -> str:
