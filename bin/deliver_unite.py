@@ -125,7 +125,12 @@ def main(
         list[str] | None, NAMED, typer.Option(help="NAME=GLOB of a label layer; repeated")
     ] = None,
     pyramid: Annotated[
-        list[str] | None, NAMED, typer.Option(help="NAME=GLOB of the smaller levels of a layer")
+        list[str] | None, NAMED, typer.Option(help="NAME=GLOB of the smaller levels of an image")
+    ] = None,
+    label_pyramid: Annotated[
+        list[str] | None,
+        NAMED,
+        typer.Option(help="the same of a label layer, which may share a name"),
     ] = None,
     statistics: Annotated[
         list[str] | None, NAMED, typer.Option(help="NAME=GLOB of the histograms of an image")
@@ -140,9 +145,10 @@ def main(
     store; others stand beside it in groups of their own. Labels are in the group ``labels``.
     Run it on the host: a hard link between two bind mounts of a container fails.
     """
-    windows, levels, times = split(statistics), split(pyramid), split(frames)
+    windows, times = split(statistics), split(frames)
 
-    def opened(options: list[str] | None, kind: str) -> list[Named]:
+    def opened(options: list[str] | None, kind: str, smaller: list[str] | None) -> list[Named]:
+        levels = split(smaller)
         return [
             Named(
                 name,
@@ -153,7 +159,7 @@ def main(
             for name, pattern in split(options).items()
         ]
 
-    pictures, labels = opened(image, "image"), opened(label, "label")
+    pictures, labels = opened(image, "image", pyramid), opened(label, "label", label_pyramid)
     linker = union.Linker()
     with writing(out_store) as store:
         groups = group_by_array(pictures)

@@ -55,7 +55,8 @@ def delivered(tmp_path, project):
         for index, region in enumerate(grid.frames(1)):
             pyramids.write_levels(tmp_path / f"{number}.levels.{index:04d}.zarr", layer, region)
         words += [f"--{kind}", f"{name}={number}.{kind}.*.zarr"]
-        words += ["--pyramid", f"{name}={number}.levels.*.zarr"]
+        levels = "--pyramid" if kind == "image" else "--label-pyramid"  # names may be the same
+        words += [levels, f"{name}={number}.levels.*.zarr"]
         if kind == "image":
             statistics.write(tmp_path / f"{number}.parquet", data, Region.whole(grid.shape))
             words += ["--statistics", f"{name}={number}.parquet"]

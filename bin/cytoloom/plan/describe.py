@@ -90,13 +90,15 @@ def expected_output(plan: Plan) -> tuple[int, int]:
 
 
 # Files of an output besides shards, by its ending. GEFF: 27 properties and their metadata.
-_FILES = {"zarr": 2, "ome.zarr": 7, "geff": 139, "ctc": 2, "tables": 7}
+_FILES = {"zarr": 2, "ome.zarr": 7, "geff": 139, "ctc": 2, "tables": 7, "pyramid": 5}
 RECORDS_PER_TASK = 8
 
 
 def _ending(name: str) -> str:
     if name.endswith(".ome.zarr"):
         return "ome.zarr"
+    if ".pyramid." in name:
+        return "pyramid"
     return name.rsplit(".", 1)[-1]
 
 

@@ -269,7 +269,9 @@ def _unite(
                 files += taken.names()
         if max(place.grid.shape[2:]) > SMALLEST_LEVEL:
             levels = _pyramid(place, layer, role, code, pyramid)
-            command.option("pyramid", f"{name}={levels.glob}")
+            command.option(
+                "pyramid" if role == "image" else "label-pyramid", f"{name}={levels.glob}"
+            )
             files += levels.names()
     store = f"{place.slug}.ome.zarr"
     command.output("store", store)
