@@ -6,6 +6,7 @@ patches are zoomed to that, with a spread for what the estimate of the diameter 
 by. The loss is Cellpose's. Weights are averaged over the last steps.
 """
 
+import functools
 import logging
 import os
 import time
@@ -97,7 +98,7 @@ def build(base, diameter, device):
     return model
 
 
-def train(model, patches, state, *, steps, patch, size, rate, seed, minutes, out):
+def train(model, patches, state, *, steps, patch, size, rate, seed, minutes, out, makers, half):
     """Train to ``steps`` steps from where ``state`` stands, with a checkpoint now and then."""
     import torch
 
@@ -117,14 +118,14 @@ def train(model, patches, state, *, steps, patch, size, rate, seed, minutes, out
     cross = torch.nn.BCEWithLogitsLoss()
     square = torch.nn.MSELoss()
     saved, begun, losses = time.monotonic(), time.monotonic(), []
-    for number in range(state.step, steps):
+    numbers = range(state.step, steps)
+    make = functools.partial(batch, patches, seed, patch=patch, size=size)
+    for number, data in zip(numbers, training.ahead(make, numbers, makers), strict=True):
         for group in optimizer.param_groups:
             group["lr"] = training.learning_rate(number, steps, rate)
-        image, truth = (
-            torch.from_numpy(a).to(model.device)
-            for a in batch(patches, seed, number, patch=patch, size=size)
-        )
-        said = network(image)[0]
+        image, truth = (torch.from_numpy(a).to(model.device) for a in data)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            said = network(image)[0].float()
         flow, fore = square(said[:, :2], 5 * truth[:, 1:]) / 2, cross(said[:, 2], truth[:, 0])
         optimizer.zero_grad()
         (flow + fore).backward()
@@ -217,10 +218,11 @@ def main(
     kept = training_data.split([name for name, _, _ in files], held_out, seed)
     pairs = training_data.read_pairs(files, PERCENTILE)
     start = models.weights_of(base, ("cellpose3",)) if base else None
-    os.environ.update(OMP_NUM_THREADS=str(cores))
+    threads, makers = training.share_of_cores(cores)
+    os.environ.update(OMP_NUM_THREADS=str(threads))
     import torch
 
-    torch.set_num_threads(cores)
+    torch.set_num_threads(threads)
     out = out.expanduser().resolve()
     state = training.State.open(out, WEIGHTS)
     device = devices.choose_device(gpu, "torch")
@@ -241,7 +243,8 @@ def main(
     log.info("%d images to train on, %d held out", len(seen), len(pairs) - len(seen))
     train(
         model, patches, state, steps=steps, patch=patch, size=batch_size, rate=learning_rate,
-        seed=seed, minutes=checkpoint_minutes, out=out,
+        seed=seed, minutes=checkpoint_minutes, out=out, makers=makers,
+        half=not gpu and devices.fast_bfloat16(),
     )  # fmt: skip
     model_card.write(
         out,

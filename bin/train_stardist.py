@@ -8,6 +8,7 @@ end at the patch's edge. Weights are averaged over the last steps.
 """
 
 import contextlib
+import functools
 import io
 import json
 import logging
@@ -149,16 +150,17 @@ def stepper(network, rays):
     return step, optimizer
 
 
-def train(model, patches, state, *, steps, patch, size, rate, seed, minutes):
+def train(model, patches, state, *, steps, patch, size, rate, seed, minutes, makers):
     """Train to ``steps`` steps from where ``state`` stands, with a checkpoint now and then."""
     rays, grid = model.config.n_rays, model.config.grid[0]
     network = model.keras_model
     step, optimizer = stepper(network, rays)
     state.restore(network.weights, optimizer.variables)
     saved, begun, losses = time.monotonic(), time.monotonic(), []
-    for number in range(state.step, steps):
+    numbers = range(state.step, steps)
+    make = functools.partial(batch, patches, seed, patch=patch, size=size, rays=rays, grid=grid)
+    for number, data in zip(numbers, training.ahead(make, numbers, makers), strict=True):
         optimizer.learning_rate.assign(training.learning_rate(number, steps, rate))
-        data = batch(patches, seed, number, patch=patch, size=size, rays=rays, grid=grid)
         losses.append([float(x) for x in step(*data)])
         state.average(network.weights, number)
         state.step = number + 1
@@ -227,6 +229,19 @@ def start_up(cores, gpu):
     devices.choose_device(gpu, "tensorflow")
 
 
+@contextlib.contextmanager
+def bfloat16(wanted):
+    """Let TensorFlow compute products in bfloat16 meanwhile, where that is wanted."""
+    import tensorflow as tf
+
+    def switch(on):
+        tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": on})
+
+    switch(wanted)
+    yield
+    switch(False)
+
+
 def main(
     images: training_options.Images,
     labels: training_options.Labels,
@@ -267,7 +282,8 @@ def main(
     kept = training_data.split([name for name, _, _ in files], held_out, seed)
     pairs = training_data.read_pairs(files)
     start = model_card.base_folder(base, "stardist")
-    start_up(cores, gpu)
+    threads, makers = training.share_of_cores(cores)
+    start_up(threads, gpu)
     out = out.expanduser().resolve()
     state = training.State.open(out, WEIGHTS)
     model = build(out, start, rays, filters, depth)
@@ -280,10 +296,11 @@ def main(
         diameters=(diameter_low, diameter_high),
     )
     log.info("%d images to train on, %d held out", len(seen), len(pairs) - len(seen))
-    train(
-        model, patches, state, steps=steps, patch=patch, size=batch_size, rate=learning_rate,
-        seed=seed, minutes=checkpoint_minutes,
-    )  # fmt: skip
+    with bfloat16(not gpu and devices.fast_bfloat16()):
+        train(
+            model, patches, state, steps=steps, patch=patch, size=batch_size, rate=learning_rate,
+            seed=seed, minutes=checkpoint_minutes, makers=makers,
+        )  # fmt: skip
     model.keras_model.set_weights(state.averages)
     thresholds = choose_thresholds(model, training_data.some(seen, patches.simulated, seed))
     (out / "thresholds.json").write_text(json.dumps(thresholds))

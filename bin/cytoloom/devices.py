@@ -8,6 +8,7 @@ unnoticed. ``CYTOLOOM_ALLOW_CPU=1`` in the task's environment allows the CPU all
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -80,6 +81,17 @@ def find_gpu(library: str) -> str | None:
 
         return "GPU:0" if tf.config.list_physical_devices("GPU") else None
     raise ValueError(f"no such library: {library}")
+
+
+def fast_bfloat16() -> bool:
+    """Whether this CPU multiplies matrices of bfloat16 in hardware (AMX): 3 times faster.
+
+    Trainings then compute products in bfloat16; weights and sums stay in float32.
+    """
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
 
 
 def _reason() -> str:

@@ -6,17 +6,25 @@ if it had not been.
 
 from __future__ import annotations
 
+import itertools
+import multiprocessing
+import os
+import threading
 import zipfile
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cytoloom.augment import Pair, relight, window
 from cytoloom.errors import BadData, UsageError
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,58 @@ def check_patch(patch: int, multiple: int) -> None:
     """Refuse a patch that a network cannot take."""
     if patch % multiple:
         raise UsageError(f"--patch {patch}: not a multiple of {multiple}")
+
+
+def share_of_cores(cores: int) -> tuple[int, int]:
+    """Cores for the network, and processes that make patches for it: 0 on a single core."""
+    makers = round(cores / 3)
+    return cores - makers, makers
+
+
+def ahead(make: Callable[[int], Made], numbers: Iterable[int], makers: int) -> Iterator[Made]:
+    """Give ``make(number)`` of each number in order, made in other processes ahead of time.
+
+    Parameters
+    ----------
+    make
+        A function that can be pickled; its result depends on the number alone.
+    numbers
+        What to call it with.
+    makers
+        How many processes; 0 makes each when it is asked for.
+    """
+    if not makers:
+        yield from map(make, numbers)
+        return
+    context = multiprocessing.get_context("spawn")
+    left = iter(numbers)
+    with ProcessPoolExecutor(makers, context, _keep, (make,)) as pool:
+        waiting = deque(pool.submit(_make, n) for n in itertools.islice(left, 4 * makers))
+        while waiting:
+            made = waiting.popleft().result()
+            waiting.extend(pool.submit(_make, n) for n in itertools.islice(left, 1))
+            yield made
+
+
+def _keep(make: Callable[[int], Any]) -> None:
+    """Keep the function, which holds all images, in a process that ends with its parent."""
+    _kept.append(make)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when a signal has ended the one that asked for patches."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _make(number: int) -> Any:
+    return _kept[0](number)
+
+
+_kept: list[Callable[[int], Any]] = []
 
 
 def learning_rate(step: int, steps: int, highest: float) -> float:

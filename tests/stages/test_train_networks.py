@@ -50,14 +50,14 @@ def test_a_tiny_network_is_trained_goes_on_and_segments(engine, folders, family_
     assert done.returncode == 0, done.stderr
     assert "3 images to train on, 1 held out" in done.stderr
     first = (model / "SHA256SUMS").read_text()
-    done = train(python, engine, folders, *words, "--steps", "4")
+    done = train(python, engine, folders, *words, "--steps", "4", "--cores", "2")
     assert done.returncode == 0, done.stderr
     sums = dict(line.split("  ")[::-1] for line in (model / "SHA256SUMS").read_text().splitlines())
     assert (model / "SHA256SUMS").read_text() != first
     for file, digest in sums.items():
         assert hashlib.sha256((model / file).read_bytes()).hexdigest() == digest
     card = (model / "README.md").read_text()
-    for fact in ("licence: CC0", "4 steps", " s on 1 CPU core", "| 1 |", *sums.values()):
+    for fact in ("licence: CC0", "4 steps", " s on 2 CPU core", "| 1 |", *sums.values()):
         assert fact in card
     assert json.loads((model / "scores.json").read_text())["images"] == 1
     assert (model / "held_out.txt").read_text().split()[0] in {"n0", "n1", "n2", "n3"}

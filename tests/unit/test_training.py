@@ -1,5 +1,11 @@
 """Training data: pairing, split, augmentation, simulation, checkpoints, scores."""
 
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
@@ -288,6 +294,44 @@ def test_a_model_of_another_origin_is_not_overwritten(tmp_path):
     (tmp_path / "w.h5").touch()
     with pytest.raises(BadData, match="holds a model already"):
         training.State.open(tmp_path, "w.h5")
+
+
+def square(factor, number):
+    return os.getpid(), factor * number**2
+
+
+@pytest.mark.slow
+def test_patches_made_ahead_come_in_order_from_other_processes():
+    make, numbers = functools.partial(square, 3), range(5, 25)
+    here, there = (list(training.ahead(make, numbers, makers)) for makers in (0, 2))
+    assert [value for _, value in there] == [value for _, value in here]
+    assert {process for process, _ in here} == {os.getpid()}
+    assert os.getpid() not in {process for process, _ in there}
+
+
+@pytest.mark.slow
+def test_a_process_that_makes_patches_ends_with_the_training(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, time\n"
+        "from cytoloom import training\n"
+        "def make(number):\n    return os.getpid()\n"
+        "if __name__ == '__main__':\n"
+        "    made = training.ahead(make, range(99), 1)\n"
+        "    print(next(made), flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    env = os.environ | {"PYTHONPATH": str(Path(training.__file__).parents[1])}
+    # Returns when nobody holds the pipe any more: the process that made patches has ended.
+    run = subprocess.run(
+        [sys.executable, program], env=env, capture_output=True, check=False, timeout=60
+    )
+    assert run.returncode == -9
+    assert int(run.stdout) > 0
+
+
+def test_cores_are_shared_between_the_network_and_its_patches():
+    assert [training.share_of_cores(n) for n in (1, 2, 3, 16)] == [(1, 0), (1, 1), (2, 1), (11, 5)]
 
 
 def test_the_learning_rate_rises_and_falls():
