@@ -102,7 +102,8 @@ def train(model, patches, state, *, steps, patch, size, rate, seed, minutes, out
     """Train to ``steps`` steps from where ``state`` stands, with a checkpoint now and then."""
     import torch
 
-    network = model.net
+    layout = torch.channels_last if half else torch.contiguous_format  # a third faster
+    network = model.net.to(memory_format=layout)
     network.train()
     learned = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=rate, weight_decay=1e-5)
@@ -125,7 +126,7 @@ def train(model, patches, state, *, steps, patch, size, rate, seed, minutes, out
             group["lr"] = training.learning_rate(number, steps, rate)
         image, truth = (torch.from_numpy(a).to(model.device) for a in data)
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            said = network(image)[0].float()
+            said = network(image.contiguous(memory_format=layout))[0].float()
         flow, fore = square(said[:, :2], 5 * truth[:, 1:]) / 2, cross(said[:, 2], truth[:, 0])
         optimizer.zero_grad()
         (flow + fore).backward()
