@@ -2,8 +2,9 @@
 
 ``python stardist_engine.py predict MODEL IMAGE.npy OUT.npz JSON`` writes what
 ``predict_instances`` gives for an image that csbdeep normalised;
-``python stardist_engine.py classes MODEL NEW_FOLDER`` makes a model with two classes of a
-model without, with weights of the new head that are fixed, not trained.
+``python stardist_engine.py classes MODEL NEW_FOLDER IMAGE.npy`` makes a model with two classes
+of a model without. The weights of the new head are not trained: they are the first random ones
+with which objects of both classes are found in the image.
 """
 
 import json
@@ -30,7 +31,8 @@ def predict(folder, source, target, options):
     np.savez(target, labels=labels, **{k: objects[k] for k in ("prob", "class_id") if k in objects})
 
 
-def classes(folder, target):
+def classes(folder, target, image):
+    from csbdeep.utils import normalize
     from stardist.models import Config2D, StarDist2D
 
     folder, target = Path(folder), Path(target)
@@ -39,13 +41,22 @@ def classes(folder, target):
     names = ("n_rays", "grid", "n_classes", "unet_n_depth", "unet_n_filter_base")
     config = Config2D(**{name: config[name] for name in names})
     new = StarDist2D(config, name=target.name, basedir=str(target.parent))
-    rng = np.random.default_rng(0)
     trained = (layer.get_weights() for layer in model.keras_model.layers if layer.get_weights())
+    head = [layer for layer in new.keras_model.layers if "class" in layer.name]
     for layer in new.keras_model.layers:
-        if "class" in layer.name:
-            layer.set_weights([rng.normal(0, 0.3, w.shape) for w in layer.get_weights()])
-        elif layer.get_weights():
+        if layer not in head and layer.get_weights():
             layer.set_weights(next(trained))
+    new.thresholds = model.thresholds._asdict()
+    image = normalize(np.load(image), 1, 99.8)
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        for layer in head:
+            layer.set_weights([rng.normal(0, 0.3, w.shape) for w in layer.get_weights()])
+        found = new.predict_instances(image, show_tile_progress=False)[1]["class_id"]
+        if len(set(found)) > 1:
+            break
+    else:
+        raise SystemExit("no random head tells two classes apart")
     new.keras_model.save_weights(str(target / "weights_best.h5"))
     (target / "thresholds.json").write_bytes((folder / "thresholds.json").read_bytes())
 

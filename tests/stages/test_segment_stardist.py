@@ -113,8 +113,9 @@ def test_stacks_are_the_engines_own_in_any_cut(shared, segment, engine, tmp_path
 def test_probability_and_class_are_the_engines_own_in_any_cut(
     shared, run, segment, engine, tmp_path
 ):
-    run("stardist_engine.py", "classes", SHIPPED, tmp_path / "two")
     image = read(shared, DENSE)[0][:300, :400]
+    np.save(tmp_path / "image.npy", image)
+    run("stardist_engine.py", "classes", SHIPPED, tmp_path / "two", tmp_path / "image.npy")
     expected, objects = engine(image, tmp_path / "two")
     np.testing.assert_array_equal(
         segment(image[None, None], model_name=str(tmp_path / "two"))[0, 0], expected
