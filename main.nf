@@ -11,7 +11,7 @@
  * its tag (modules/plan.nf), not from its place in the list: Nextflow hashes a task with the
  * full name of its process, and a step put before others must not make them run again.
  */
-include { check_parameters; finish; make_plan; slots_of } from './modules/plan'
+include { check_parameters; finish; make_plan; note_failure; slots_of } from './modules/plan'
 include { share_order } from './modules/stream'
 include {
     STEP as STEP_1; STEP as STEP_2; STEP as STEP_3; STEP as STEP_4;
@@ -67,6 +67,7 @@ workflow {
 
     // Where each file lies: what --from takes up.
     channel.topic('made').flatten().mix(channel.fromList(plan.given))
+        .filter { path -> !note_failure(path) }
         .map { path -> "${path.name}\t${path}" }
         .collectFile(name: 'files.tsv', storeDir: "${plan.outdir}/pipeline_info", newLine: true, sort: true)
 }

@@ -49,14 +49,14 @@ class Bench:
         statistics.write(self.folder / "statistics.parquet", self.made.phase[:, None], self.region)
         self.statistics = str(self.folder / "statistics.parquet")
 
-    def write(self, name, data, kind="image", dtype=None):
+    def write(self, name, data, kind="image", channel=None):
         """Write a layer (t, y, x) and return its path."""
         path = self.folder / f"{name}.zarr"
         if path.exists():
             shutil.rmtree(path)
         images.write_part(
-            path, data[:, None], region=self.region, like=self.layout, kind=kind, channel=name,
-            dtype=dtype,
+            path, data[:, None], region=self.region, like=self.layout, kind=kind,
+            channel=channel or name,
         )  # fmt: skip
         return str(path)
 
@@ -121,6 +121,75 @@ def background(bench):
     yield "background", plain, fast, close
 
 
+def tracking(bench):
+    """Boxes, IoU and label images by track, from label images."""
+    import tabulate_regions
+    import track_iou
+    import track_relabel
+
+    labels = bench.write("labels", bench.made.labels.astype(np.uint32), "label")
+
+    def plain():
+        return bench.write("plain_tracks", np.stack(list(plain_traces.track(bench.frames(labels)))))
+
+    def fast():
+        cells, tracks = bench.out("cells.parquet"), bench.out("tracks.parquet")
+        tabulate_regions.main(bench.phase, labels, cells)
+        track_iou.main(str(cells), tracks, bench.out("edges.parquet"))
+        path = bench.out("ours_tracks.zarr")
+        track_relabel.main(labels, str(tracks), path)
+        return str(path)
+
+    yield "tracking", plain, fast, bench.same_labels
+
+
+def extraction(bench):
+    """Area, aspect ratio and background-corrected total intensity of every tracked cell."""
+    import analyse_extract
+    import analyse_traces
+    import pandas as pd
+    import tabulate_regions
+    import track_iou
+
+    labels = bench.write("labels", bench.made.labels.astype(np.uint32), "label")
+    light = bench.write("light", bench.made.fluorescence)
+    shape = bench.made.phase.shape
+    ground = np.broadcast_to(bench.made.background, shape).astype(np.float32)
+    ground = bench.write("ground", ground, "background", channel="light")
+    cells, tracks = bench.out("cells.parquet"), bench.out("tracks.parquet")
+    tabulate_regions.main(bench.phase, labels, cells)
+    track_iou.main(str(cells), tracks, bench.out("edges.parquet"))
+
+    def plain():
+        layers = zip(bench.frames(labels), bench.frames(light), bench.frames(ground), strict=True)
+        rows = [
+            row
+            for t, (cell, image, back) in enumerate(layers)
+            for row in plain_traces.extract(t, cell, [image], [back])
+        ]
+        table = pd.DataFrame(rows)
+        table.to_csv(bench.out("plain.csv"), index=False)
+        return table.sort_values([0, 1])
+
+    def fast():
+        part, csv = bench.out("part.parquet"), bench.out("ours.csv")
+        analyse_extract.main(
+            [bench.phase, light], labels, str(tracks), part, background=[ground],
+            features=["area", "aspect_ratio", "intensity_total"],
+        )  # fmt: skip
+        analyse_traces.main(
+            str(part), bench.out("t.parquet"), csv, bench.out("f.parquet"), min_frames=1,
+            border_margin=0,
+        )  # fmt: skip
+        return pd.read_csv(csv)
+
+    def close(first, second):
+        a, b = first.to_numpy(float)[:, 9:], second.to_numpy(float)[:, 10:]
+        return float(np.isclose(a, b, rtol=1e-6).mean())
+
+    yield "extraction", plain, fast, close
+
+
 def same_labels(bench, first, second):
     """Return the share of pixels with the same label."""
     pairs = zip(bench.frames(first), bench.frames(second), strict=True)
@@ -128,7 +197,12 @@ def same_labels(bench, first, second):
 
 
 Bench.same_labels = same_labels
-STEPS = {"segmentation": segmentation, "background": background}
+STEPS = {
+    "segmentation": segmentation,
+    "tracking": tracking,
+    "background": background,
+    "extraction": extraction,
+}
 
 
 def timed(function, repeat):

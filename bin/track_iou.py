@@ -1,18 +1,116 @@
 #!/usr/bin/env python3
-"""Tracking by overlap: cells are linked where their bounding boxes overlap most."""
+"""Tracking by overlap: cells are linked where their bounding boxes, or they themselves, overlap."""
 
 import logging
+from collections.abc import Callable
+from enum import StrEnum
 from typing import Annotated
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from cytoloom import cli, tables, track_options, tracks
+from cytoloom import cli, images, tables, track_options, tracks
+from cytoloom.errors import UsageError
+from cytoloom.regions import Region
 
 log = logging.getLogger("cytoloom")
 LOW = ["bbox_z0", "bbox_y0", "bbox_x0"]
 HIGH = ["bbox_z1", "bbox_y1", "bbox_x1"]
+
+
+MOST_PAIRS = 2**24  # counted in one array
+
+
+class Overlap(StrEnum):
+    """What of two cells must overlap."""
+
+    box = "box"
+    mask = "mask"
+
+
+Pairs = tuple[NDArray[np.int64], NDArray[np.float64]]
+Overlapping = Callable[[NDArray[np.int64], NDArray[np.int64]], Pairs]
+
+
+class Masks:
+    """Overlap of cells pixel by pixel, from a label image of which a few frames are kept.
+
+    Parameters
+    ----------
+    layer : Layer
+    frames, labels, areas : ndarray of int, shape (n,)
+        Frame, label and pixels of each object.
+    kept
+        Frames that are kept.
+    """
+
+    def __init__(
+        self,
+        layer: images.Layer,
+        frames: NDArray[np.int64],
+        labels: NDArray[np.int64],
+        areas: NDArray[np.int64],
+        kept: int,
+    ) -> None:
+        self.layer, self.kept = layer, kept
+        self.frames, self.labels, self.areas = frames, labels, areas
+        self.read: dict[int, NDArray[np.uint32]] = {}
+
+    def of(self, frame: int) -> NDArray[np.uint32]:
+        """Return the labels of a frame, flat."""
+        if frame not in self.read:
+            whole = Region.whole(self.layer.shape)
+            self.read[frame] = self.layer.read(whole.frame(frame)).ravel()
+            for old in [f for f in self.read if f < frame - self.kept]:
+                del self.read[old]
+        return self.read[frame]
+
+    def pairs(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> Pairs:
+        """Return the pairs of objects that overlap, as `overlapping`, and their IoU."""
+        found, ratios = [np.empty((0, 2), np.int64)], [np.empty(0)]
+        if not (len(first) and len(second)):
+            return found[0], ratios[0]
+        now = self.of(int(self.frames[second[0]]))
+        for frame in np.unique(self.frames[first]):
+            rows = np.flatnonzero(self.frames[first] == frame)
+            one, two, count = shared(
+                self.of(int(frame)), now, self.labels[first[rows]], self.labels[second]
+            )
+            areas = self.areas[first[rows[one]]] + self.areas[second[two]]
+            found.append(np.stack([rows[one], two], axis=1))
+            ratios.append(count / (areas - count))
+        return np.concatenate(found), np.concatenate(ratios)
+
+
+def shared(
+    before: NDArray[np.uint32],
+    now: NDArray[np.uint32],
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return which of the labels ``first`` and ``second`` overlap, and in how many pixels.
+
+    Parameters
+    ----------
+    before, now : ndarray of uint32, shape (pixels,)
+    """
+    both = np.flatnonzero((before > 0) & (now > 0))
+    places = []
+    for labels, wanted in ((before[both], first), (now[both], second)):
+        number = np.full(int(labels.max(initial=0)) + 1, -1, np.int64)
+        inside = wanted < number.size
+        number[wanted[inside]] = np.flatnonzero(inside)
+        places.append(number[labels])
+    known = (places[0] >= 0) & (places[1] >= 0)
+    key = places[0][known] * len(second) + places[1][known]
+    if len(first) * len(second) <= MOST_PAIRS:
+        counts = np.bincount(key, minlength=1)
+        keys = np.flatnonzero(counts)
+        counts = counts[keys]
+    else:
+        keys, counts = np.unique(key, return_counts=True)
+    return keys // len(second), keys % len(second), counts
 
 
 def overlapping(
@@ -80,6 +178,7 @@ def link(
     min_iou: float = 0.1,
     max_frame_gap: int = 1,
     newborn: bool = True,
+    pairs_of: Overlapping | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Link objects over time.
 
@@ -95,6 +194,8 @@ def link(
         For how many frames the last box of a lost object waits; 1: it must be in the next.
     newborn
         Whether an object may begin a track after the first frame.
+    pairs_of
+        Gives the pairs of two lists of objects that overlap; default: by their boxes.
 
     Returns
     -------
@@ -109,7 +210,10 @@ def link(
     numbers, starts = np.unique(frames, return_index=True)
     for frame, new in zip(numbers, np.split(np.arange(len(frames)), starts[1:]), strict=False):
         waiting = waiting[frames[waiting] >= frame - max_frame_gap]
-        near, iou = overlapping(boxes[waiting], boxes[new])
+        if pairs_of is not None:
+            near, iou = pairs_of(waiting, new)
+        else:
+            near, iou = overlapping(boxes[waiting], boxes[new])
         chosen = assign(near[iou >= min_iou], iou[iou >= min_iou])
         pairs = np.stack([waiting[chosen[:, 0]], new[chosen[:, 1]]], axis=1)
         tracked[pairs[:, 1]] |= tracked[pairs[:, 0]]
@@ -124,8 +228,16 @@ def main(
     table: cli.Table,
     out_tracks: cli.OutTable,
     out_edges: cli.OutTable,
+    label: Annotated[
+        str | None,
+        cli.Contract("input"),
+        typer.Option(help="label layer of the cells, for overlap: mask: a path or glob"),
+    ] = None,
+    overlap: Annotated[
+        Overlap, typer.Option(help="of bounding boxes (as PyAMA), or of the cells themselves")
+    ] = Overlap.box,
     min_iou: Annotated[
-        float, typer.Option(min=0, max=1, help="least overlap of the boxes of linked cells")
+        float, typer.Option(min=0, max=1, help="least intersection over union of linked cells")
     ] = 0.1,
     max_frame_gap: Annotated[
         int,
@@ -144,19 +256,32 @@ def main(
     size_max: track_options.SizeMax = None,
     min_track_length: track_options.MinTrackLength = 1,
 ) -> None:
-    """Tracking by intersection over union of bounding boxes, for cells that hardly move.
+    """Tracking by intersection over union, for cells that hardly move.
 
     Frame by frame the assignment of the greatest overlap (Hungarian method), as in PyAMA.
     No splits and no merges. Cells outside size_min ... size_max stay in the table, untracked.
     """
     cells = tables.read_table(table, ("cells", "tracks"))
     nodes = tracks.select(tracks.objects(cells, what=table), size_min, size_max)
+    frames = nodes["frame"].to_numpy(dtype=np.int64)
+    masks = None
+    if overlap is Overlap.mask:
+        if label is None:
+            raise UsageError("overlap: mask needs a label image of the cells; take overlap: box")
+        masks = Masks(
+            images.open_layer(label, kind="label"),
+            frames,
+            nodes["label"].to_numpy(dtype=np.int64),
+            nodes["area"].to_numpy(dtype=np.int64),
+            max_frame_gap,
+        )
     edges, tracked = link(
-        nodes["frame"].to_numpy(dtype=np.int64),
+        frames,
         nodes[LOW + HIGH].to_numpy(dtype=np.int64),
         min_iou=min_iou,
         max_frame_gap=max_frame_gap,
         newborn=newborn,
+        pairs_of=masks.pairs if masks else None,
     )
     kept = nodes[tracked].reset_index(drop=True)
     kept.attrs.update(nodes.attrs)

@@ -167,11 +167,14 @@ def run(words: list[str]) -> int:
 
 
 def run_nextflow(command: Sequence[str], env: dict[str, str]) -> int:
-    """Run Nextflow to its end; return the exit status of the task that failed, where one did."""
+    """Run Nextflow to its end; return the exit status of the task that failed, where one did.
+
+    Nextflow itself ends with 0 where positions failed and others did not.
+    """
     with tempfile.TemporaryDirectory(prefix="cytoloom-") as folder:
         status = Path(folder) / "exit"
         code = wait_for(command, {**env, "CYTOLOOM_EXIT_FILE": str(status)})
-        said = status.read_text().strip() if code and status.is_file() else ""
+        said = status.read_text().strip() if status.is_file() else ""
         return int(said) if said.isdecimal() and 0 < int(said) < 256 else code
 
 

@@ -130,6 +130,11 @@ def make_plan() {
     hold(outdir)
     path.copyTo("${outdir}/pipeline_info/plan.json")
     file("${outdir}/pipeline_info/engine.json").text = engine()
+    // Where there are several positions, one that fails does not stop the others.
+    def keep_going = file("${workDir}/.cytoloom-keep-going")
+    keep_going.parent.mkdirs()
+    if (plan.positions > 1) keep_going.text = ''
+    else keep_going.delete()
     // With --from, files of an earlier run join the stream.
     def given = (plan.given ?: []).collect { one -> java.nio.file.Path.of(one.path) }
     return [steps: plan.steps, given: given, outdir: outdir, mounts: plan.mounts ?: []]
@@ -227,7 +232,7 @@ def free_slot(slots, step, tools) {
 def task_of(job) {
     return [
         id: job.id, command: job.command, code: (job.code ?: '') + (job.reads_engine ? " engine ${engine().digest('SHA-256').take(16)}" : ''), inputs: job.inputs, outputs: job.outputs,
-        environment: job.environment ?: (job.family ? environment_of(job.family) : ''),
+        position: job.position ?: '', environment: job.environment ?: (job.family ? environment_of(job.family) : ''),
     ] + (workflow.containerEngine ? [image: job.image ?: ''] : [:])
 }
 
@@ -235,6 +240,7 @@ def share(publish, resources, plan) {
     def properties = System.getProperties()
     properties.put('cytoloom.publish', publish)
     properties.put('cytoloom.outdir', plan.outdir)
+    properties.put('cytoloom.failures', new java.util.concurrent.ConcurrentHashMap())
     properties.put('cytoloom.publish_mode', publish_mode(plan.outdir))
     properties.put('cytoloom.binds', binds(plan.mounts))
     // For conf/: the plan's value, or another where it gives none. By process, not by job: the
@@ -337,11 +343,59 @@ def script_of(job, task) {
         // What a killed program leaves half-written has a name of its own: .<output>.part-*
         "trap 'rm -rf out/.*.part-*' EXIT",
         'rm -rf out && mkdir out',
-        job.command,
-        "for name in ${quoted(job.outputs)}; do [ -e \"out/\$name\" ] || { echo ${quote(job.id)}\": did not make \$name\" >&2; exit 70; }; done",
+        prologue_of(job),
+        'set +e',
+        "{ ( set -e; ${job.command} ) 2>&1 1>&3 3>&- | tee .said 1>&2 3>&-; } 3>&1",
+        'status=$?',
+        'set -e',
+        "[ \$status != 0 ] || for name in ${quoted(job.outputs)}; do [ -e \"out/\$name\" ] || { echo ${quote(job.id)}\": did not make \$name\" | tee .said >&2; status=70; break; }; done",
         // Results are links of these files, so nobody may write into them; a CSV may be edited.
-        "find out -type f ! -name '*.csv' -exec chmod a-w {} +",
+        "[ \$status != 0 ] || find out -type f ! -name '*.csv' -exec chmod a-w {} +",
+        epilogue_of(job),
     ].join('\n')
+}
+
+/**
+ * A position that fails does not stop the others, where there are several. Its task leaves
+ * files that say so in the place of those planned; tasks of that position that read such a
+ * file leave more of them; tasks that gather positions leave them out. They are deleted at
+ * the end (`list_failures`), so that -resume runs those tasks again.
+ */
+def prologue_of(job) {
+    def test = "is_failed() { local start=; [ -f \"\$1\" ] && { IFS= read -r -N ${failed_mark().size()} start < \"\$1\" || true; } 2> /dev/null; [ \"\$start\" = ${quote(failed_mark())} ]; }"
+    def leave = "fail() { rm -rf out; mkdir out; for name in ${quoted(job.outputs)}; do echo ${quote(failed_mark())}\" \$1\" > \"out/\$name\"; done; }"
+    def met = job.position ? 'fail "$(head -n 1 "$file" | cut -d " " -f 2-)"; exit 0' : 'rm -f "$file"'
+    return [test, leave, "for file in in/*; do if is_failed \"\$file\"; then ${met}; fi; done"].join('\n')
+}
+
+def epilogue_of(job) {
+    if (!job.position) return 'exit $status'
+    return [
+        'if [ $status != 0 ] && [ $status != 75 ] && [ $status -lt 128 ] && [ -e ../../.cytoloom-keep-going ]; then',
+        "    fail ${quote(job.position + ': ')}\"\$({ grep . .said || echo \"ended with status \$status\"; } | tail -n 1)\"",
+        '    exit 0',
+        'fi',
+        'exit $status',
+    ].join('\n')
+}
+
+def failed_mark() {
+    return 'cytoloom-failed:'
+}
+
+/** What a file in the place of a planned one says of a failure, or null. */
+def failure_of(path) {
+    def one = path.toFile()
+    if (!one.isFile() || one.length() > 100000 || !one.text.startsWith(failed_mark())) return null
+    return one.text.trim() - "${failed_mark()} "
+}
+
+/** Note a file that says of a failure; true if it does. */
+def note_failure(path) {
+    def said = failure_of(path)
+    if (said == null) return false
+    System.properties['cytoloom.failures'].put(path.toString(), said)
+    return true
 }
 
 def stub_of(job) {
@@ -359,14 +413,38 @@ def published(job, name) {
 
 // ---- The end
 
+/** List the positions that failed, and take away the files that stand for what they lack; true if any did. */
+def list_failures() {
+    def failures = System.properties['cytoloom.failures'] ?: [:]
+    def said = failures.values().toSet().sort()
+    def outdir = System.properties['cytoloom.outdir']
+    def places = (System.properties['cytoloom.publish'] ?: [:]).values().inject([:]) { all, one -> all + one }
+    failures.keySet().each { path ->
+        def name = file(path).name
+        def result = places[name] ? file("${outdir}/${places[name]}") : null
+        if (result && result.exists() && failure_of(result) != null) result.delete()
+        file(path).delete()
+    }
+    if (outdir) file("${outdir}/pipeline_info/failed.txt").delete()
+    if (!said) return false
+    file("${outdir}/pipeline_info/failed.txt").text = said.join('\n') + '\n'
+    def positions = said.collect { line -> line.tokenize(':')[0] }.toSet()
+    System.err.println("cytoloom: ${positions.size()} position${positions.size() > 1 ? 's' : ''} failed, the others are done; -resume tries again:")
+    said.each { line -> System.err.println("cytoloom:   ${line}") }
+    def asked = System.getenv('CYTOLOOM_EXIT_FILE')
+    if (asked) file(asked).text = '65'
+    return true
+}
+
 /** After success clean up, if asked; after a failure say in few words what, and where. */
 def finish(plan) {
+    def failed = list_failures()
     def lost = System.properties['cytoloom.lost'].values()
     lost.each { one ->
         say_failed(one.failed, one.folder)
         System.err.println("cytoloom: steps after it by afterany went on; ${one.ids.size() - 1} tasks that need it did not run")
     }
-    if (workflow.success && params.cleanup && !lost) clean(plan)
+    if (workflow.success && params.cleanup && !lost && !failed) clean(plan)
     if (!workflow.success && workflow.errorReport) summarise(plan.outdir)
 }
 

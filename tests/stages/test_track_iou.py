@@ -1,14 +1,18 @@
 """track_iou: overlap of boxes, by definition and against the dense Hungarian method."""
 
 import numpy as np
+import plain_traces
 import pytest
 import track_iou
 from cells_table import cells
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
+from simulated_traces import movie
 
-from cytoloom import tables
+from cytoloom import images, layouts, tables
+from cytoloom.errors import UsageError
+from cytoloom.regions import Region
 
 
 def boxes_of(rectangles):
@@ -129,3 +133,94 @@ def test_size_limits_are_strict(follow):
     table["area"] = 100
     assert follow(table, size_min=100)[0]["track_id"].isna().all()
     assert follow(table, size_min=99, size_max=101)[0]["track_id"].notna().all()
+
+
+def labels_layer(folder, frames):
+    """Write label images (t, y, x); return the pattern."""
+    stack = np.asarray(frames, np.uint32)[:, None]
+    layout = layouts.Layout(
+        stack.shape, stack.dtype, (1, *stack.shape[1:]), stack.shape, (1, 1, 1), 1.0, "p", "a"
+    )
+    region = Region.whole(stack.shape)
+    images.write_part(folder / "a.zarr", stack, region=region, like=layout, kind="label")
+    return str(folder / "a.zarr")
+
+
+def cells_of(frames):
+    """The table of cells of label images."""
+    rows = []
+    for t, frame in enumerate(frames):
+        for label in np.unique(frame[frame > 0]):
+            y, x = np.nonzero(frame == label)
+            rows.append((t, label, y, x))
+    table = cells([(t, n, y.mean(), x.mean()) for t, n, y, x in rows])
+    for name, values in {
+        "bbox_y0": [y.min() for *_, y, _ in rows],
+        "bbox_x0": [x.min() for *_, x in rows],
+        "bbox_y1": [y.max() + 1 for *_, y, _ in rows],
+        "bbox_x1": [x.max() + 1 for *_, x in rows],
+    }.items():
+        table[name] = np.array(values, dtype=np.int32)
+    table["area"] = np.array([y.size for *_, y, _ in rows], dtype=np.int64)
+    return table
+
+
+def test_masks_part_cells_whose_boxes_overlap(follow, tmp_path):
+    first = np.zeros((20, 20), int)
+    second = first.copy()
+    upper = np.tri(20, k=-4, dtype=bool)
+    first[upper], first[upper.T] = 1, 2  # two triangles: their boxes are nearly the same
+    second[upper], second[upper.T] = 2, 1
+    label = labels_layer(tmp_path, [first, second])
+    tracks, edges = follow(
+        cells_of([first, second]), label=label, overlap=track_iou.Overlap.mask, min_iou=0.5
+    )
+    assert len(edges) == 2
+    assert (edges["label"] != edges["next_label"]).all()
+    assert tracks["track_id"].nunique() == 2
+    _, by_box = follow(cells_of([first, second]), min_iou=0.5)
+    assert len(by_box) == 2
+
+
+@given(st.integers(0, 30), st.sampled_from([1, 2**24]))
+def test_shared_pixels_by_definition(seed, most):
+    rng = np.random.default_rng(seed)
+    one, two = (rng.integers(0, 5, 300).astype(np.uint32) for _ in range(2))
+    first, second = np.array([1, 3, 9]), np.array([2, 4])
+    before = track_iou.MOST_PAIRS
+    track_iou.MOST_PAIRS = most
+    try:
+        found = track_iou.shared(one, two, first, second)
+    finally:
+        track_iou.MOST_PAIRS = before
+    counts = {(first[i], second[j]): n for i, j, n in zip(*found, strict=True)}
+    expected = {(a, b): int(((one == a) & (two == b)).sum()) for a in first for b in second}
+    assert counts == {key: n for key, n in expected.items() if n}
+
+
+def test_masks_bridge_a_missing_frame(follow, tmp_path):
+    frame = np.zeros((12, 12), int)
+    frame[3:8, 3:8] = 7
+    stack = [frame, frame * 0, frame]
+    label = labels_layer(tmp_path, stack)
+    options = {"label": label, "overlap": track_iou.Overlap.mask}
+    assert len(follow(cells_of(stack), **options)[1]) == 0
+    assert follow(cells_of(stack), **options, max_frame_gap=2)[1]["link"].tolist() == ["gap"]
+
+
+def test_masks_need_labels(follow):
+    with pytest.raises(UsageError, match="needs a label image"):
+        follow(boxed({0: [(1, 1, 3, 3)]}), overlap=track_iou.Overlap.mask)
+
+
+@pytest.mark.parametrize("newborn", [True, False])
+def test_tracks_are_those_of_the_plain_algorithm(follow, tmp_path, newborn):
+    stack = movie(8, 256, 4, seed=3, speed=2.0).labels.astype(int)
+    stack[3][stack[3] == 5] = 0
+    stack[:2][stack[:2] == 9] = 0
+    expected = list(plain_traces.track(list(stack), newborn=newborn))
+    tracks, _ = follow(cells_of(stack), newborn=newborn)
+    for t, (labels, ids) in enumerate(zip(stack, expected, strict=True)):
+        rows = tracks[tracks["frame"] == t].set_index("label")["track_id"].fillna(0)
+        for label in np.unique(labels[labels > 0]):
+            assert rows[label] == ids[labels == label][0]

@@ -449,6 +449,7 @@ def to_json(
         "version": version,
         "cap": CAP,
         "outdir": str(plan.outdir),
+        "positions": len(plan.positions),
         "mounts": folders_of((job.command for job in plan.jobs()), mounts),
         "given": [{"name": name, "path": path} for name, path in plan.given],
         "steps": [
@@ -498,5 +499,6 @@ def _job_json(
         "inputs": job.inputs,
         "outputs": job.outputs,
         "publish": job.publish,
+        "position": job.position,
         "reads_engine": job.reads_engine,
     }

@@ -68,7 +68,7 @@ class Edits:
 
         names = ["frame", "position_x", "position_y"]
         earlier = pd.read_csv(kept) if kept.is_file() else None
-        if not edited.is_file():
+        if not edited.is_file() or edited.read_bytes()[:16] == b"cytoloom-failed:":
             return earlier
         rows = traces.read_csv(edited)
         flagged = rows.loc[~rows["good"], names]

@@ -141,6 +141,7 @@ def _image_jobs(
                 also=f"pixels {found[index]}",
                 memory_mb=BASE_MEMORY_MB + region.size * 24 // 2**20,
                 region=str(region),
+                position=place.slug,
             )
         )
     return jobs
@@ -156,7 +157,7 @@ def _table_job(place: Position, opened: Opened, channel: str, code: Code) -> Job
     command = _common(Command("ingest_table"), place, opened).output("cells", name)
     content = digest(path) if path.exists() else "absent"
     what = f"{INGEST} {place.slug} {channel} table"
-    return core_job(what, command, code, [], [name], also=f"content {content}")
+    return core_job(what, command, code, [], [name], also=f"content {content}", position=place.slug)
 
 
 # ---- delivery ---------------------------------------------------------------------------
@@ -284,6 +285,7 @@ def _unite(
             files,
             [store],
             publish={store: f"images/{store}"},
+            position=place.slug,
         ),
     )
 
@@ -309,6 +311,7 @@ def _pyramid(
                 [name],
                 memory_mb=BASE_MEMORY_MB + region.size * 16 // 2**20,
                 region=str(region),
+                position=place.slug,
             ),
         )
     return LayerPlan(place.slug, "pyramid", slug(channel), "pyramid", parts)
@@ -351,6 +354,7 @@ def _export_tracks(
                 files,
                 outputs.values(),
                 publish={path: f"tracks/{path}" for path in outputs.values()},
+                position=place.slug,
             ),
         )
 

@@ -47,6 +47,8 @@ class Job:
         Shell command, quoted.
     inputs, outputs
         File names, unique in the run.
+    position
+        The position (its slug) that fails alone if the task fails; None: it gathers positions.
     publish
         For outputs that leave the work folder: name to path under the output folder.
     reads_engine
@@ -64,6 +66,7 @@ class Job:
     cores: int = 1
     gpu: bool = False
     region: str | None = None
+    position: str | None = None
     publish: dict[str, str] = field(default_factory=dict)
     reads_engine: bool = False
 
@@ -474,6 +477,7 @@ class _GroupJobs:
                 cores=row.cores,
                 gpu=bool(self.step.row.gpu and args.get("gpu")),
                 region=str(reach) if reach else None,
+                position=None if place else self.position.slug,
                 publish=publish or {},
             ),
         )
