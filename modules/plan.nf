@@ -311,8 +311,9 @@ def image_file(name) {
     return "${params.images ? file(params.images) : cache_folder() + '/images'}/${name}.sif"
 }
 
+/** The image of a job; the task that stands for a SLURM array has no job: its elements have theirs. */
 def image(job) {
-    return job.image ? image_file(job.image) : null
+    return job && job.image ? image_file(job.image) : null
 }
 
 /** Options that make folders seen in an image under their own path, odd characters and all. */

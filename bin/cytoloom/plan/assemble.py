@@ -35,6 +35,7 @@ from cytoloom.plan.model import Overrides, Pipeline, Step, slugs
 from cytoloom.plan.mounts import folders_of
 from cytoloom.plan.positions import Opened, PositionSource, find_positions, preflight
 from cytoloom.plan.problems import Problems
+from cytoloom.plan.registry import load_registry
 from cytoloom.plan.resources import Resources, Wait, load_resources
 from cytoloom.plan.submissions import Submissions, job_name
 from cytoloom.plan.sweep import Choice, Joined, Sweep, edited, join, load_sweep
@@ -294,13 +295,19 @@ def _model(
         return {}, ""
     name = _model_name(step, pipeline.path.parent)
     try:
-        return {argument: name}, f"model {digest_of(name, step.row.family)}"
+        return {argument: name}, f"model {digest_of(name, _family_of_models(step))}"
     except CytoloomError as error:
         where = f"step {step.tag}: {argument}: {error}"
         if not lenient:
             raise type(error)(where) from error
         warnings.append(where)
         return {argument: name}, ""
+
+
+def _family_of_models(step: Step) -> str:
+    """Return the family whose models a step takes; on a GPU those of the CPU's family."""
+    on_gpu = step.row.family == step.row.gpu_family
+    return load_registry().rows[step.row.name].family if on_gpu else step.row.family
 
 
 def _jars(
