@@ -14,6 +14,8 @@ from cytoloom.plan.resources import Resources, Wait, load_resources
 PAIRS = {
     "pipeline-resources": "pipeline.template",
     "pipeline-resources-deploy": "pipeline_cytox_confocal",
+    "pipeline-resources-docker": "pipeline_docker",
+    "pipeline-resources-gpu": "pipeline_UTSE",
 }
 
 
