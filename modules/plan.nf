@@ -445,15 +445,23 @@ def finish(plan) {
         say_failed(one.failed, one.folder)
         System.err.println("cytoloom: steps after it by afterany went on; ${one.ids.size() - 1} tasks that need it did not run")
     }
-    if (workflow.success && params.cleanup && !lost && !failed) clean(plan)
+    if (workflow.success && !lost && !failed && !workflow.stubRun) {
+        def missing = published_paths(plan.outdir).any { path -> !java.nio.file.Files.exists(path) }
+        if (missing) say_unwritten(plan.outdir)
+        else if (params.cleanup) clean(plan)
+    }
     if (!workflow.success && workflow.errorReport) summarise(plan.outdir)
 }
 
 /**
  * Delete the folders of all tasks of this run, those of failed attempts too. Results are hard
- * links or copies, so they stay; -resume and --from have nothing left to begin with.
+ * links, so they stay; -resume and --from have nothing left to begin with.
  */
 def clean(plan) {
+    if (System.properties['cytoloom.publish_mode'] != 'link') {
+        System.err.println("cytoloom: results are copies, so --cleanup leaves ${workDir}: delete it when they are whole")
+        return
+    }
     def info = "${plan.outdir}/pipeline_info"
     def made = file("${info}/files.tsv").readLines().collect { line -> java.nio.file.Path.of(line.split('\t')[1]) } - plan.given
     def trace = file("${info}/trace.txt").readLines()*.split('\t')
@@ -466,15 +474,21 @@ def clean(plan) {
     }
 }
 
+def published_paths(outdir) {
+    return System.properties['cytoloom.publish'].values().collectMany { places -> places.values() }.collect { place -> java.nio.file.Path.of("${outdir}/${place}") }
+}
+
+def say_unwritten(outdir) {
+    System.err.println("cytoloom: results could not be written to ${outdir}: make room there (or get the right to write) and run again with -resume")
+    def asked = System.getenv('CYTOLOOM_EXIT_FILE')
+    if (asked) file(asked).text = '75'
+}
+
 /** Which task failed, what it said, and where its folder is. */
 def summarise(outdir) {
     def report = workflow.errorReport
+    if (report.contains('Failed to publish file')) return say_unwritten(outdir)
     def asked = System.getenv('CYTOLOOM_EXIT_FILE')
-    if (report.contains('Failed to publish file')) {
-        System.err.println("cytoloom: results could not be written to ${outdir}: make room there (or get the right to write) and run again with -resume")
-        if (asked) file(asked).text = '75'
-        return
-    }
     def task = (report =~ /(?s)process > '[^']*? \((.*?)\)'\n/)
     def folder = (report =~ /Work dir:\s+(\S.*)/)
     if (task.find() && folder.find()) say_failed(task.group(1), folder.group(1))
