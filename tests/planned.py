@@ -22,6 +22,9 @@ from unittest import mock
 from cytoloom import cli, images
 
 PROJECT = Path(__file__).resolve().parent.parent
+# What modules/plan.nf writes of Nextflow, for the crate.
+ENGINE = {"nextflow": "", "java": "", "profile": "standard", "user": "", "container": "",
+          "images": "", "parameters": {}}  # fmt: skip
 
 
 class Exited(BaseException):
@@ -122,6 +125,9 @@ def run(folder, pipeline, *words, delivery=False):
     if done.plan.code:
         return done
     done.document = json.loads(out.read_text())
+    engine = folder / "results" / "pipeline_info" / "engine.json"
+    engine.parent.mkdir(parents=True, exist_ok=True)
+    engine.write_text(json.dumps(ENGINE))
     done.files = {one["name"]: Path(one["path"]) for one in done.document["given"]}
     for step in done.document["steps"]:
         if step["stage"] == "delivery" and not delivery:

@@ -165,7 +165,7 @@ def spoil_chunk(path):
 
 
 BAD_STORES = {
-    "truncated chunk": (spoil_chunk, "cannot read"),
+    "truncated chunk": (spoil_chunk, "damaged"),
     "no array": (lambda path: shutil.rmtree(path / "0"), "not a readable OME-Zarr"),
     "broken metadata": (lambda path: (path / "zarr.json").write_text("{"), "OME-Zarr"),
     "no multiscales": (
