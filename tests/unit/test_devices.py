@@ -9,7 +9,7 @@ import pytest
 
 from cytoloom import devices
 from cytoloom.errors import BadData
-from cytoloom.plan.jobs import Builder
+from cytoloom.plan.builder import Builder
 from cytoloom.plan.layers import Grid, LayerPlan, Position, part_name
 from cytoloom.plan.model import Group, Layer, Step
 from cytoloom.plan.registry import Row, load_registry

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cytoloom.plan.jobs import Builder, PlannedStep
+from cytoloom.plan.builder import Builder
+from cytoloom.plan.jobs import PlannedStep
 from cytoloom.plan.layers import Grid, LayerPlan, Position, part_name
 from cytoloom.plan.model import Group, Layer, Step
 from cytoloom.plan.registry import RegistryError, load_registry

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from plan_tools import load_text
 
-from cytoloom.plan.jobs import Builder
+from cytoloom.plan.builder import Builder
 from cytoloom.plan.layers import Grid, LayerPlan, Position, part_name
 from cytoloom.plan.model import Group, Layer, Step
 from cytoloom.plan.registry import load_registry

@@ -23,13 +23,14 @@ from cytoloom.files import digest as digest_of_file
 from cytoloom.files import writing
 from cytoloom.models import PROJECT, digest_of, family_of
 from cytoloom.plan.arguments import Signatures
+from cytoloom.plan.builder import Builder
 from cytoloom.plan.crate import crate_step
 from cytoloom.plan.digests import frames_digest, region_digests
 from cytoloom.plan.edits import Edits
 from cytoloom.plan.ends import delivery_steps, ingest_steps, sweep_steps
 from cytoloom.plan.facts import facts
 from cytoloom.plan.grammar import CAP, load_pipeline
-from cytoloom.plan.jobs import Builder, Job, PlannedStep
+from cytoloom.plan.jobs import Job, PlannedStep
 from cytoloom.plan.layers import Grid, Position, frames_for_patches, share_of
 from cytoloom.plan.model import Overrides, Pipeline, Step, slugs
 from cytoloom.plan.mounts import folders_of

@@ -46,24 +46,9 @@ EXTENSIONS = {
     "crops": "folder",
     "cache": "folder",
 }
-# Where in the results kinds go that leave as they are made.
-PLACES: dict[str, Callable[[str, str, str], str]] = {
-    "flatfield": lambda _position, _tag, name: f"flatfields/{name}",
-    "tracescsv": lambda position, tag, _name: csv_name(position, tag),
-    "samplescsv": lambda _position, tag, _name: f"samples/{tag}",
-    "fitspages": lambda _position, tag, _name: f"fits/{tag}",
-    "crops": lambda position, tag, _name: store_of(position, tag, "Cropping", "cells.zarr"),
-    "cache": lambda position, tag, _name: store_of(position, tag, "Caching", "images.zarr"),
-}
 CHUNK_UNIT = 64  # a multiple of every network's stride, so that tiles begin on it
 BATCH_VOXELS = 2**25
 LONG = 8.0  # s
-
-
-def store_of(position: str, tag: str, usual: str, name: str) -> str:
-    """Return where a store of a position goes in the results: beside its CSV of traces."""
-    folder = csv_name(position).split("/")[0]
-    return f"{folder}/{name}" if tag == usual else f"{folder}/{tag}.{name}"
 
 
 def slug(name: str) -> str:
@@ -302,3 +287,21 @@ class Position:
     def find(self, tag: str, channel: str, kind: str) -> LayerPlan:
         """Return the layer of that kind that a step made of a channel."""
         return self.layers[tag, channel, kind]
+
+
+def _store(layer: LayerPlan, usual: str, name: str) -> str:
+    """Return where a store of a position goes in the results: beside its CSV of traces."""
+    folder = csv_name(layer.position).split("/")[0]
+    return f"{folder}/{name}" if layer.tag == usual else f"{folder}/{layer.tag}.{name}"
+
+
+# Where in the results kinds go that leave as they are made: of the layer, its file, and the
+# name of the position's first file.
+PLACES: dict[str, Callable[[LayerPlan, str, str], str]] = {
+    "flatfield": lambda _layer, name, _base: f"flatfields/{name}",
+    "tracescsv": lambda layer, _name, base: csv_name(layer.position, layer.tag, base),
+    "samplescsv": lambda layer, _name, _base: f"samples/{layer.tag}",
+    "fitspages": lambda layer, _name, _base: f"fits/{layer.tag}",
+    "crops": lambda layer, _name, _base: _store(layer, "Cropping", "cells.zarr"),
+    "cache": lambda layer, _name, _base: _store(layer, "Caching", "images.zarr"),
+}
