@@ -12,8 +12,9 @@ from cytoloom import __version__, cli, run_lock
 from cytoloom.code import code_digest
 from cytoloom.environments import cache_folder, environment_name, image_name
 from cytoloom.errors import BadData, UsageError
-from cytoloom.plan.assemble import Plan, make_plan, to_json
+from cytoloom.plan.assemble import Plan, make_plan
 from cytoloom.plan.describe import dry_run_text, preflight_text, run_description
+from cytoloom.plan.plan_json import to_json
 from cytoloom.plan.submissions import Site
 
 PROJECT = Path(__file__).resolve().parents[1]

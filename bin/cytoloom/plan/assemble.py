@@ -1,9 +1,9 @@
-"""The whole plan, from a pipeline YAML to steps with jobs, and its JSON form.
+"""The whole plan, from a pipeline YAML to steps with jobs.
 
 Order: grammar (``grammar``), resources (``resources``), headers of the input
 (``positions``), the grid of each position (``layers``), digests of the pixels
-(``digests``), then ingest, steps and delivery (``ends``, ``jobs``). ``plan.json`` is what
-main.nf reads; beside it lies a description of the run for the report.
+(``digests``), then ingest, steps and delivery (``ends``, ``builder``). A description of
+the run for the report lies beside it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cytoloom import jvm
-from cytoloom.errors import BadData, CytoloomError, InputMissing, UsageError
-from cytoloom.files import digest as digest_of_file
+from cytoloom.errors import BadData, InputMissing, UsageError
 from cytoloom.files import writing
-from cytoloom.models import PROJECT, digest_of, family_of
 from cytoloom.plan.arguments import Signatures
 from cytoloom.plan.builder import Builder
 from cytoloom.plan.crate import crate_step
@@ -29,16 +26,15 @@ from cytoloom.plan.digests import frames_digest, region_digests
 from cytoloom.plan.edits import Edits
 from cytoloom.plan.ends import delivery_steps, ingest_steps, sweep_steps
 from cytoloom.plan.facts import facts
-from cytoloom.plan.grammar import CAP, load_pipeline
+from cytoloom.plan.grammar import load_pipeline
 from cytoloom.plan.jobs import Job, PlannedStep
 from cytoloom.plan.layers import Grid, Position, frames_for_patches, share_of
 from cytoloom.plan.model import Overrides, Pipeline, Step, slugs
-from cytoloom.plan.mounts import folders_of
 from cytoloom.plan.positions import Opened, PositionSource, find_positions, preflight
 from cytoloom.plan.problems import Problems
-from cytoloom.plan.registry import load_registry
-from cytoloom.plan.resources import Resources, Wait, load_resources
-from cytoloom.plan.submissions import Submissions, job_name
+from cytoloom.plan.resources import Resources, load_resources
+from cytoloom.plan.step_models import StepModels, in_family_of_model, notices
+from cytoloom.plan.submissions import Submissions
 from cytoloom.plan.sweep import Choice, Joined, Sweep, edited, join, load_sweep
 from cytoloom.plan.user_files import UserFiles
 from cytoloom.provenance import provenance_name
@@ -133,13 +129,7 @@ def make_plan(
     def digests(opened: Opened, regions: Sequence[Region]) -> list[str]:
         return _digests(opened, regions, cache if digest else None, verify)
 
-    models: dict[str, tuple[dict[str, Any], str]] = {}
-
-    def model(step: Step) -> tuple[dict[str, Any], str]:
-        if step.slug not in models:
-            models[step.slug] = _model(step, pipeline, lenient, plan.warnings)
-        return models[step.slug]
-
+    models = StepModels(pipeline, lenient, plan.warnings)
     steps = ingest_steps(
         positions, sources, dict(pipeline.slugs), code, digests, pipeline.patching.patches
     )
@@ -152,17 +142,17 @@ def make_plan(
         lenient,
     )
     builder = Builder(
-        positions, pipeline.slugs, code, asked.batch_size, model, files.of,
+        positions, pipeline.slugs, code, asked.batch_size, models.of, files.of,
         pipeline.patching.overlap or 0, Edits(plan.outdir, files.problems, digest).of, _value,
     )  # fmt: skip
     built = [_on_gpu(s, on_gpu) for s in joined.steps] if joined else pipeline.steps
     plan.steps = [*steps, *_build(builder, pipeline, built)]
     files.problems.raise_if_any()
-    plan.warnings += _notices({job.family for job in plan.jobs()})
+    plan.warnings += notices({job.family for job in plan.jobs()})
     plan.warnings += files.problems.warnings
     about = digest and facts(
-        [_in_family_of_model(step, path.parent) for step in pipeline.steps],
-        sources, plan.steps, lambda step: model(step)[0], files.used,
+        [in_family_of_model(step, path.parent) for step in pipeline.steps],
+        sources, plan.steps, lambda step: models.of(step)[0], files.used,
         cache=cache, verify=verify,
     )  # fmt: skip
     earlier = _skip(plan, {step.slug for step in pipeline.steps[: pipeline.start]})
@@ -249,7 +239,7 @@ def _build(builder: Builder, pipeline: Pipeline, steps: Sequence[Step]) -> list[
     slugs_ = {step.tag: step.slug for step in pipeline.steps}
     found: dict[str, PlannedStep] = {}
     for step in steps:
-        made = builder.build(_in_family_of_model(step, pipeline.path.parent))
+        made = builder.build(in_family_of_model(step, pipeline.path.parent))
         whole = found.setdefault(step.tag, replace(made, tag=slugs_[step.tag], phases={}))
         for phase, jobs in made.phases.items():
             whole.phases.setdefault(phase, []).extend(jobs)
@@ -261,83 +251,6 @@ def _value(step: Step, name: str) -> Any:
     if name in step.args:
         return step.args[name]
     return Signatures().of_step(step.row).arguments[name].default
-
-
-def _in_family_of_model(step: Step, folder: Path) -> Step:
-    """Return a step in the tool family of its model, where the model decides that."""
-    if not step.row.model_families:
-        return step
-    try:
-        family = family_of(_model_name(step, folder), step.row.model_families)
-    except CytoloomError:  # `_model` says so
-        return step
-    return replace(step, row=step.row.in_family(family))
-
-
-def _model_name(step: Step, folder: Path) -> str:
-    """Return the name of a step's model, a path made absolute."""
-    argument = step.row.extra["model"]
-    declared = Signatures().of_step(step.row).arguments[argument]
-    name = str(step.args.get(argument) or declared.default)
-    for place in (folder / name, Path(name)):
-        if place.exists():
-            return str(place.absolute())
-    return name
-
-
-def _model(
-    step: Step, pipeline: Pipeline, lenient: bool, warnings: list[str]
-) -> tuple[dict[str, Any], str]:
-    """Return the argument that names a step's model or jars, made absolute, and the digest."""
-    if "jars" in step.row.extra:
-        return _jars(step, pipeline, lenient, warnings)
-    argument = step.row.extra.get("model")
-    if argument is None:
-        return {}, ""
-    name = _model_name(step, pipeline.path.parent)
-    try:
-        return {argument: name}, f"model {digest_of(name, _family_of_models(step))}"
-    except CytoloomError as error:
-        where = f"step {step.tag}: {argument}: {error}"
-        if not lenient:
-            raise type(error)(where) from error
-        warnings.append(where)
-        return {argument: name}, ""
-
-
-def _family_of_models(step: Step) -> str:
-    """Return the family whose models a step takes; on a GPU those of the CPU's family."""
-    on_gpu = step.row.family == step.row.gpu_family
-    return load_registry().rows[step.row.name].family if on_gpu else step.row.family
-
-
-def _jars(
-    step: Step, pipeline: Pipeline, lenient: bool, warnings: list[str]
-) -> tuple[dict[str, Any], str]:
-    """Return the argument that says where a step's Java jars are, and the plugin's digest."""
-    about = step.row.extra["jars"]
-    argument, plugin = about["argument"], about["plugin"]
-    given = jvm.place_of(step.args.get(argument) or pipeline.fiji_dir)
-    places = [pipeline.path.parent / given, Path(given)] if given else []
-    place = next((str(p.absolute()) for p in places if p.exists()), given)
-    if place and jvm.COORDINATE.fullmatch(place):
-        return {argument: place}, ""
-    try:
-        jars = jvm.find_jars(place, plugin)
-        digest = digest_of_file(jvm.plugin_jar(jars, plugin) or jars[0])
-    except CytoloomError as error:
-        where = f"step {step.tag}: {error}; or use {about['instead']}"
-        if not lenient:
-            raise type(error)(where) from error
-        warnings.append(where)
-        return {}, ""
-    return {argument: place}, f"jar {digest}"
-
-
-def _notices(families: set[str]) -> list[str]:
-    """Return what a user must know of the licences of families."""
-    files = (PROJECT / "containers" / name / "NOTICE" for name in sorted(families))
-    return [file.read_text(encoding="utf-8").strip() for file in files if file.is_file()]
 
 
 def _check_output_folder(folder: Path) -> None:
@@ -432,81 +345,3 @@ def _skip(plan: Plan, slugs_: set[str]) -> list[str]:
     records = {name for name in records if Path(known.get(name, "/-")).exists()}
     plan.given = sorted((name, known[name]) for name in needed | records)
     return sorted(records)
-
-
-def to_json(
-    plan: Plan,
-    environment: Callable[[str], str],
-    image: Callable[[str], str],
-    version: str,
-    mounts: Sequence[Path] = (),
-) -> dict[str, Any]:
-    """Return ``plan.json``.
-
-    Parameters
-    ----------
-    environment, image
-        Give the names of a family's environment and image.
-    mounts
-        Folders that every task in an image must see besides those that the jobs name.
-    """
-    asked = plan.submissions()
-    slugs_ = {step.tag: step.slug for step in plan.pipeline.steps}
-    may_fail = {slugs_[tag] for tag in asked.may_fail()}
-    return {
-        "version": version,
-        "cap": CAP,
-        "outdir": str(plan.outdir),
-        "positions": len(plan.positions),
-        "mounts": folders_of((job.command for job in plan.jobs()), mounts),
-        "given": [{"name": name, "path": path} for name, path in plan.given],
-        "steps": [
-            {
-                "index": index,
-                "tag": step.tag,
-                "name": step.name,
-                "stage": STAGE_FOLDERS.get(step.stage, step.stage),
-                "tools": {phase: step.tools.get(phase, step.tool) for phase in step.phases},
-                "phases": {
-                    phase: [_job_json(job, environment, image) for job in jobs]
-                    for phase, jobs in step.phases.items()
-                },
-                "resources": {
-                    phase: {"name": job_name(step, phase), **asked.asked(step, phase)}
-                    for phase in step.phases
-                },
-                "after": {phase: _after(plan, asked.waits(step, phase)) for phase in step.phases},
-                "may_fail": step.tag in may_fail,
-            }
-            for index, step in enumerate(plan.steps, start=1)
-        ],
-    }
-
-
-def _after(plan: Plan, waits: list[tuple[Wait, bool]]) -> list[dict[str, Any]]:
-    """Return what a phase waits for, as main.nf reads it: steps by the tags of the plan."""
-    slugs_ = {step.tag: step.slug for step in plan.pipeline.steps}
-    return [
-        {"step": slugs_[wait.tag], "phase": wait.phase, "any": any_end} for wait, any_end in waits
-    ]
-
-
-STAGE_FOLDERS = {"label_to_sparse": "tabulation"}
-
-
-def _job_json(
-    job: Job, environment: Callable[[str], str], image: Callable[[str], str]
-) -> dict[str, Any]:
-    return {
-        "id": job.id,
-        "command": job.command,
-        "code": job.code,
-        "family": job.family,
-        "environment": environment(job.family),
-        "image": image(job.family),
-        "inputs": job.inputs,
-        "outputs": job.outputs,
-        "publish": job.publish,
-        "position": job.position,
-        "reads_engine": job.reads_engine,
-    }
