@@ -3,8 +3,10 @@
 
 The losses are StarDist's, with two changes that large nuclei ask for: distances are
 weighted by the size of the object, so that a large nucleus does not outweigh a hundred
-small ones, and targets are computed on a window wider than the patch, so that rays do not
-end at the patch's edge. Weights are averaged over the last steps.
+small ones, and computed on a window wider than the patch, so that rays do not end at the
+patch's edge. The probability is StarDist's, of the patch alone: to the network its edge is
+an image's, where a nucleus that is cut has to be found by what is seen of it. Weights are
+averaged over the last steps.
 """
 
 import contextlib
@@ -51,31 +53,27 @@ def targets(labels, inner, rays, grid):
     Returns
     -------
     probability : ndarray, shape (y, x, 1), float32
-        Distance to the object's edge, relative to its centre's.
+        Distance to the object's edge, relative to the largest that is seen of it.
     distances : ndarray, shape (y, x, rays + 1), float32
         Distances to the edge [px], and the weight of each pixel.
     """
-    from scipy import ndimage
     from stardist.geometry import star_dist
+    from stardist.utils import edt_prob
 
     corner = (slice(inner[0].start % grid, None), slice(inner[1].start % grid, None))
     shifted = np.ascontiguousarray(labels[corner])
     distances = star_dist(shifted, rays, grid=(grid, grid), mode="cpp")
     sampled = shifted[::grid, ::grid]
-    depth = distances.min(axis=-1)
-    numbers = np.arange(labels.max() + 1)
-    deepest = np.asarray(ndimage.maximum(depth, sampled, numbers))
-    probability = np.where(sampled > 0, depth / np.maximum(deepest[sampled], 1e-3), 0)
-    total = np.bincount(sampled.ravel(), distances.mean(axis=-1).ravel(), len(numbers))
-    mean = total / np.maximum(np.bincount(sampled.ravel(), minlength=len(numbers)), 1)
+    count = labels.max() + 1
+    total = np.bincount(sampled.ravel(), distances.mean(axis=-1).ravel(), count)
+    mean = total / np.maximum(np.bincount(sampled.ravel(), minlength=count), 1)
+    place = tuple(slice(s.start // grid, s.stop // grid) for s in inner)
+    distances, sampled = distances[place], sampled[place]
+    probability = edt_prob(labels[inner][::grid, ::grid])
     weight = probability * RADIUS / np.maximum(mean[sampled], 2.0)
     weight[np.isin(sampled, _cut_off(labels))] = 0
-    place = tuple(slice(s.start // grid, s.stop // grid) for s in inner)
     both = np.concatenate([distances, weight[..., np.newaxis]], axis=-1)
-    return (
-        probability[place][..., np.newaxis].astype(np.float32),
-        both[place].astype(np.float32),
-    )
+    return probability[..., np.newaxis].astype(np.float32), both.astype(np.float32)
 
 
 def _cut_off(labels):

@@ -2,6 +2,9 @@
 
 ``python stardist_engine.py predict MODEL IMAGE.npy OUT.npz JSON`` writes what
 ``predict_instances`` gives for an image that csbdeep normalised;
+``python stardist_engine.py targets LABELS.npy OUT.npz MARGIN RAYS GRID`` writes the targets of
+`train_stardist` for a patch with ``MARGIN`` px around it, and those of StarDist's own training
+with its completion of shapes;
 ``python stardist_engine.py classes MODEL NEW_FOLDER IMAGE.npy`` makes a model with two classes
 of a model without. The weights of the new head are not trained: they are the first random ones
 with which objects of both classes are found in the image.
@@ -29,6 +32,23 @@ def predict(folder, source, target, options):
         normalize(np.load(source), 1, 99.8), show_tile_progress=False, **json.loads(options)
     )
     np.savez(target, labels=labels, **{k: objects[k] for k in ("prob", "class_id") if k in objects})
+
+
+def targets(source, target, margin, rays, grid):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bin"))
+    from stardist.models.model2d import StarDistData2D
+    from train_stardist import targets
+
+    labels, margin, rays, grid = np.load(source), int(margin), int(rays), int(grid)
+    edge = labels.shape[0] - margin
+    inner = (slice(margin, edge),) * 2
+    probability, distances = targets(labels, inner, rays, grid)
+    data = StarDistData2D(
+        [labels.astype(np.float32)], [labels], 1, rays, 1, patch_size=labels.shape, b=margin,
+        grid=(grid, grid), shape_completion=True,
+    )  # fmt: skip
+    own = [np.asarray(array)[0] for array in data[0][1]]
+    np.savez(target, probability=probability, distances=distances, own=own[0], own_distances=own[1])
 
 
 def classes(folder, target, image):
@@ -62,4 +82,4 @@ def classes(folder, target, image):
 
 
 if __name__ == "__main__":
-    {"predict": predict, "classes": classes}[sys.argv[1]](*sys.argv[2:])
+    {"predict": predict, "targets": targets, "classes": classes}[sys.argv[1]](*sys.argv[2:])

@@ -77,6 +77,30 @@ def _segments(engine, python, model, folder):
     assert np.load(folder / "out.npy").shape == (1, 1, 64, 64)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("grid", [1, 2])
+def test_targets_are_those_of_stardists_completion_of_shapes(grid, family_python, tmp_path):
+    rng = np.random.default_rng(4)
+    _, labels = simulated_nuclei.simulate(rng, (192, 192), simulated_nuclei.Look.draw(rng, 24.0))
+    np.save(tmp_path / "labels.npy", labels.astype(np.int32))
+    words = ["targets", tmp_path / "labels.npy", tmp_path / "out.npz", 48, 16, grid]
+    script = BIN.parent / "tests" / "stardist_engine.py"
+    command = [family_python("stardist"), script, *words]
+    subprocess.run([*map(str, command)], check=True, capture_output=True)
+    found = np.load(tmp_path / "out.npz")
+    np.testing.assert_array_equal(found["probability"], found["own"])
+    edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    patch = labels[48:-48:grid, 48:-48:grid]
+    whole = (patch > 0) & ~np.isin(patch, edge[edge > 0])
+    assert whole.mean() > 0.1
+    ours, own = found["distances"], found["own_distances"]
+    np.testing.assert_array_equal(ours[whole][:, :-1], own[whole][:, :-1])
+    cut = np.isin(patch, np.concatenate([patch[0], patch[-1], patch[:, 0], patch[:, -1]])) & whole
+    assert cut.any()
+    assert (found["probability"][cut] > 0.9).any()  # nuclei that the patch cuts are looked for
+    assert not ours[~whole][:, -1].any()  # of others the distances are not known
+
+
 @pytest.mark.parametrize("engine", sorted(ENGINES))
 @pytest.mark.parametrize(
     ("spoil", "code", "message"),
