@@ -21,7 +21,7 @@ ALLOW_CPU = "CYTOLOOM_ALLOW_CPU"
 
 
 def choose_device(gpu: bool, library: str) -> str:
-    """Return the device to compute on, and note it in the provenance.
+    """Return the device to compute on, and note it, a GPU with its model, in the provenance.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def choose_device(gpu: bool, library: str) -> str:
             cli.log.warning("%s finds no GPU: computing on the CPU (%s)", library, ALLOW_CPU)
     else:
         device = require_gpu(library) if gpu else "cpu"
-    provenance.note(device=device)
+    provenance.note(device=device if device == "cpu" else described(device, library))
     return device
 
 
@@ -81,6 +81,25 @@ def find_gpu(library: str) -> str | None:
 
         return "GPU:0" if tf.config.list_physical_devices("GPU") else None
     raise ValueError(f"no such library: {library}")
+
+
+def described(device: str, library: str) -> str:
+    """Return a GPU's model with the library's name of it: ``NVIDIA A100-PCIE-40GB (cuda:0)``.
+
+    Where the library does not know the model, the name alone.
+    """
+    if device == "mps":
+        return device
+    if library == "torch":
+        import torch
+
+        model = torch.cuda.get_device_name(device)
+    else:
+        import tensorflow as tf
+
+        (first, *_) = tf.config.list_physical_devices("GPU")
+        model = tf.config.experimental.get_device_details(first).get("device_name", "")
+    return f"{model} ({device})" if model else device
 
 
 def fast_bfloat16() -> bool:

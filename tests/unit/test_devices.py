@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 
-from cytoloom import devices
+from cytoloom import devices, provenance
 from cytoloom.errors import BadData
 from cytoloom.plan.builder import Builder
 from cytoloom.plan.layers import Grid, LayerPlan, Position, part_name
@@ -80,6 +81,29 @@ def test_a_missing_gpu_is_refused_in_one_line(monkeypatch):
     assert devices.choose_device(gpu=True, library="torch") == "cpu"
 
 
-def test_a_gpu_is_taken(monkeypatch):
-    monkeypatch.setattr(devices, "find_gpu", lambda _: "cuda:0")
-    assert devices.choose_device(gpu=True, library="torch") == "cuda:0"
+def torch_with(model: str) -> SimpleNamespace:
+    """What of torch is asked for a GPU."""
+    cuda = SimpleNamespace(is_available=lambda: True, get_device_name=lambda _device: model)
+    return SimpleNamespace(cuda=cuda)
+
+
+def tensorflow_with(details: dict[str, str]) -> SimpleNamespace:
+    """What of TensorFlow is asked for a GPU."""
+    gpus = [SimpleNamespace(name="/physical_device:GPU:0")]
+    experimental = SimpleNamespace(get_device_details=lambda gpu: details if gpu in gpus else {})
+    config = SimpleNamespace(list_physical_devices=lambda _: gpus, experimental=experimental)
+    return SimpleNamespace(config=config)
+
+
+@pytest.mark.parametrize(("library", "module", "device", "noted"), [
+    ("torch", torch_with("NVIDIA A100-PCIE-40GB"), "cuda:0", "NVIDIA A100-PCIE-40GB (cuda:0)"),
+    ("tensorflow", tensorflow_with({"device_name": "Tesla V100", "compute_capability": "7"}),
+     "GPU:0", "Tesla V100 (GPU:0)"),
+    ("tensorflow", tensorflow_with({}), "GPU:0", "GPU:0"),
+])  # fmt: skip
+def test_a_gpu_is_taken_and_its_model_noted(monkeypatch, library, module, device, noted):
+    monkeypatch.setitem(sys.modules, library, module)
+    notes: dict[str, str] = {}
+    monkeypatch.setattr(provenance, "note", notes.update)
+    assert devices.choose_device(gpu=True, library=library) == device
+    assert notes == {"device": noted}

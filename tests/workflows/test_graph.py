@@ -282,6 +282,17 @@ def test_a_missing_environment_names_the_command_that_makes_it(tmp_path: Path) -
     ]
 
 
+@pytest.mark.parametrize("parser", ["v1", "v2"])
+def test_a_site_of_its_own_goes_with_a_profile(tmp_path: Path, parser: str) -> None:
+    site = str(PROJECT / "conf" / "site.example.config")
+    words = ["-c", site, "config", str(PROJECT), "-profile", "slurm,local", "-flat"]
+    done = nextflow(words, tmp_path, parser)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = set(done.stdout.splitlines())
+    assert {"executor.queueSize = 500", "process.executor = 'slurm'"} <= said
+    assert {"params.partition = 'short'", "apptainer.enabled = false"} <= said
+
+
 def test_scripts_and_configs_are_free_of_lint(tmp_path: Path) -> None:
     names = ["main.nf", "nextflow.config", "modules", "conf"]
     done = nextflow(["lint", *[str(PROJECT / name) for name in names]], tmp_path)
