@@ -15,8 +15,10 @@ from cytoloom.errors import BadData, UsageError
 from cytoloom.plan.assemble import Plan, make_plan
 from cytoloom.plan.describe import dry_run_text, preflight_text, run_description
 from cytoloom.plan.plan_json import to_json
+from cytoloom.plan.resources import beside
 from cytoloom.plan.submissions import Site
 
+NO_RESOURCES = Path("none")
 PROJECT = Path(__file__).resolve().parents[1]
 OUT = cli.Contract("control")
 
@@ -32,11 +34,21 @@ def parse_shape(text):
     return (sizes["t"], sizes["z"], sizes["y"], sizes["x"])
 
 
+def find_resources(given, pipeline):
+    """Return the resource YAML to use: the one given, else one beside the pipeline, else None."""
+    if given is not None:
+        return None if given == NO_RESOURCES else given
+    found = beside(pipeline)
+    if found:
+        cli.log.info("resources: %s, found beside the pipeline (--resources none: without)", found)
+    return found
+
+
 def main(
     pipeline: Annotated[Path, OUT, typer.Option(help="pipeline YAML")],
     outdir: Annotated[Path | None, OUT, typer.Option(help="output folder")] = None,
     out: Annotated[Path | None, OUT, typer.Option(help="plan to write (JSON)")] = None,
-    resources: Annotated[Path | None, OUT, typer.Option(help="resource YAML")] = None,
+    resources: Annotated[Path | None, OUT, typer.Option(help="resource YAML, or none")] = None,
     input: Annotated[str | None, OUT, typer.Option(help="sample sheet or files")] = None,  # noqa: A002 - the option's name
     until: Annotated[str | None, OUT, typer.Option("--until", help="last step, by tag")] = None,
     from_tag: Annotated[
@@ -77,6 +89,7 @@ def main(
         raise UsageError("nothing to do: give --out or --dry_run")
     if outdir and not dry_run:
         run_lock.check(outdir)
+    resources = find_resources(resources, pipeline)
     plan: Plan = make_plan(
         pipeline,
         outdir=outdir,

@@ -40,7 +40,7 @@ usage: ./cytoloom run --pipeline P.yaml [--outdir FOLDER] [options of Nextflow]
 
   --pipeline FILE    pipeline YAML
   --outdir FOLDER    results (default: output_dir of the pipeline)
-  --resources FILE   resource YAML
+  --resources FILE   resource YAML (default: pipeline-resources.P.yaml beside P.yaml; none: without)
   --until TAG        stop after this step        --from TAG   begin with this step
   --sweep FILE       run over a grid of arguments and rank them (docs/sweep.md)
   --dry_run          print every task, submit nothing

@@ -113,6 +113,24 @@ execution_configs:
     assert "--dependency=afterok:First" in found["Second"]
 
 
+def test_the_resources_beside_a_pipeline_are_taken_unless_others_are_given(tmp_path: Path) -> None:
+    pipeline = tmp_path / "kill.assay.yaml"
+    pipeline.write_text(TWO)
+    words = ["--dry_run", "--pipeline", pipeline, *SHAPE]
+    assert "sbatch" not in command("plan_pipeline", *words).out
+    sibling = tmp_path / "pipeline-resources.kill.assay.yaml"
+    sibling.write_text(resources("First: {mem: 5G}"))
+    found = command("plan_pipeline", *words)
+    assert "--mem=5G" in found.out
+    (line,) = (line for line in found.err.splitlines() if str(sibling) in line)
+    assert line.endswith("found beside the pipeline (--resources none: without)")
+    assert "sbatch" not in command("plan_pipeline", *words, "--resources", "none").out
+    (tmp_path / "r.yaml").write_text(resources("First: {mem: 6G}"))
+    given = command("plan_pipeline", *words, "--resources", tmp_path / "r.yaml")
+    assert "--mem=6G" in given.out
+    assert str(sibling) not in given.err
+
+
 def test_patches_per_task_become_frames() -> None:
     assert frames_for_patches(6, 4, 100) == 100
     assert frames_for_patches(6, 24, 100) == 25

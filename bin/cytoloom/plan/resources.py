@@ -101,6 +101,15 @@ class Resources:
         return found is not None and (found.part(step.row.phase).gres or "").startswith("gpu")
 
 
+def beside(pipeline: Path) -> Path | None:
+    """Return the resource YAML that goes with a pipeline by its name, as pyCyto finds it.
+
+    It is ``pipeline-resources.X.yaml`` in the folder of ``X.yaml``.
+    """
+    names = (f"pipeline-resources.{pipeline.stem}{end}" for end in (".yaml", ".yml"))
+    return next((path for name in names if (path := pipeline.with_name(name)).is_file()), None)
+
+
 def load_resources(path: Path | str, pipeline: Pipeline) -> Resources:
     """Read and check a resource YAML against the pipeline that it is for.
 
