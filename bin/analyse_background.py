@@ -13,13 +13,14 @@ from cytoloom.errors import BadData
 from cytoloom.regions import Region
 
 
-def rounded(background):
-    """Return float32 with 16 significant bits, which take half the time and room to store.
+def round_in_place(background):
+    """Keep 16 significant bits of float32, which take half the time and room to store.
 
     The relative error is below 1e-5, far below that of a median of noise.
     """
-    words = np.ascontiguousarray(background, np.float32).view(np.uint32)
-    return ((words + np.uint32(0x80)) & np.uint32(0xFFFFFF00)).view(np.float32)
+    words = background.view(np.uint32)
+    words += np.uint32(0x80)
+    words &= np.uint32(0xFFFFFF00)
 
 
 def main(
@@ -63,7 +64,8 @@ def main(
     for index, frame in enumerate(cli.progress(box.frames, "frames", len(box.frames))):
         planes, covered = layer.read(box.frame(frame))[0], cells.read(box.frame(frame))[0] > 0
         for z, plane in enumerate(planes):
-            data[index, z] = rounded(background_of(plane, covered[z], tiles, dilation, outside))
+            background_of(plane, covered[z], tiles, dilation, outside, out=data[index, z])
+            round_in_place(data[index, z])
     images.write_part(
         out_background, data, region=box, like=layer, kind="background", channel=channel
     )

@@ -173,6 +173,7 @@ def tiled_background(
     tile: int | tuple[int, int],
     *,
     outside: Outside = Outside.constant,
+    out: Plane | None = None,
 ) -> Plane:
     """Return the smooth background of a frame, shape (y, x), float32 or float64.
 
@@ -190,6 +191,8 @@ def tiled_background(
     outside
         Beyond the outer centres the background is constant (as scipy's
         ``RectBivariateSpline`` has it) or goes on along the line through the last two.
+    out
+        Where it is written to, as its type.
     """
     from scipy.interpolate import RBFInterpolator
 
@@ -198,7 +201,9 @@ def tiled_background(
     known = np.isfinite(medians)
     if not known.any():
         finite = image[np.isfinite(image)]
-        return np.full(image.shape, np.percentile(finite, 1) if finite.size else 0.0)
+        level = np.empty(image.shape) if out is None else out
+        level[:] = np.percentile(finite, 1) if finite.size else 0.0
+        return level
     centres = []
     for length, size in zip(image.shape, tiles, strict=True):
         edges = tile_edges(length, size)
@@ -209,7 +214,7 @@ def tiled_background(
         medians[~known] = fill(grid[~known])
     down, across = (_spline(c, n, outside) for c, n in zip(centres, image.shape, strict=True))
     precise = np.result_type(image.dtype, np.float32)  # of 16 bit images: float32
-    result: Plane = (down @ medians).astype(precise) @ across.T.astype(precise)
+    result: Plane = np.matmul((down @ medians).astype(precise), across.T.astype(precise), out=out)
     return result
 
 
@@ -242,6 +247,7 @@ def background_of(
     tile: int | tuple[int, int],
     dilation: int,
     outside: Outside = Outside.constant,
+    out: Plane | None = None,
 ) -> Plane:
     """Return the background beside a widened foreground; less is widened where nothing is left.
 
@@ -253,9 +259,9 @@ def background_of(
     for radius in dict.fromkeys((dilation, 0)):
         mask = dilated(foreground, radius)
         if not mask.all():
-            return tiled_background(plane, mask, tile, outside=outside)
+            return tiled_background(plane, mask, tile, outside=outside, out=out)
     log.warning("a frame has no background: its first percentile is taken")
-    return tiled_background(plane, foreground, tile)
+    return tiled_background(plane, foreground, tile, out=out)
 
 
 def foreground_above_noise(value: Plane, count: Plane, deviations: float) -> float:

@@ -10,6 +10,7 @@ symmetric and whose rows are runs about the middle: discs and squares.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,17 @@ class Footprint:
             raise ValueError(f"a square of even width {width} has no middle")
         return cls((width // 2,) * (width // 2 + 1))
 
+    @property
+    def is_square(self) -> bool:
+        """Whether all rows are as wide as there are rows."""
+        return set(self.half) == {self.radius}
+
+    def again(self, iterations: int) -> tuple[Footprint, int]:
+        """Return a footprint and a number of iterations of the same effect, the fewest."""
+        if self.is_square:
+            return Footprint.square(2 * self.radius * iterations + 1), 1
+        return self, iterations
+
     def array(self) -> Mask:
         """Return the footprint as an array, for other libraries."""
         reach = max(self.radius, self.half[0])
@@ -59,6 +71,7 @@ class Footprint:
 
 def dilated(mask: Mask, footprint: Footprint, iterations: int = 1) -> Mask:
     """Return a mask (y, x) grown by a footprint, again and again."""
+    footprint, iterations = footprint.again(iterations)
     canvas = _Canvas.of(mask, footprint)
     for _ in range(iterations):
         canvas.dilate(outside=False)
@@ -71,6 +84,7 @@ def closed(mask: Mask, footprint: Footprint, iterations: int = 1, *, outside: bo
     ``outside`` is what lies outside the image for the erosions (scipy: False, so that what is
     near the edge is eroded too).
     """
+    footprint, iterations = footprint.again(iterations)
     canvas = _Canvas.of(mask, footprint)
     for _ in range(iterations):
         canvas.dilate(outside=False)
@@ -81,6 +95,7 @@ def closed(mask: Mask, footprint: Footprint, iterations: int = 1, *, outside: bo
 
 def opened(mask: Mask, footprint: Footprint, iterations: int = 1, *, outside: bool = False) -> Mask:
     """Return the opening: ``iterations`` erosions, then as many dilations."""
+    footprint, iterations = footprint.again(iterations)
     canvas = _Canvas.of(mask, footprint)
     for _ in range(iterations):
         canvas.erode(outside=outside)
@@ -91,6 +106,7 @@ def opened(mask: Mask, footprint: Footprint, iterations: int = 1, *, outside: bo
 
 def eroded(mask: Mask, footprint: Footprint, iterations: int = 1, *, outside: bool = False) -> Mask:
     """Return a mask (y, x) shrunk by a footprint, again and again."""
+    footprint, iterations = footprint.again(iterations)
     canvas = _Canvas.of(mask, footprint)
     for _ in range(iterations):
         canvas.erode(outside=outside)
@@ -127,6 +143,9 @@ class _Canvas:
     def dilate(self, *, outside: bool) -> None:
         self._set_margin(outside)
         half, height, margin = self.footprint.half, self.shape[0], self.footprint.radius
+        if self.footprint.is_square:
+            self.words[margin : margin + height] = self._square(2 * margin + 1)
+            return
         wide, out = self.words, self.out
         out[:] = 0
         for width in range(max(half) + 1):
@@ -138,6 +157,25 @@ class _Canvas:
                 if distance:
                     out |= wide[margin + distance : margin + distance + height]
         self.words[margin : margin + height] = out
+
+    def _square(self, width: int) -> Words:
+        """Return the rows of the mask, grown by a square."""
+        source, target, other = self.words, self.wide, self.work
+        covered = 1  # rows from each one down
+        while covered < width:
+            step = min(covered, width - covered)
+            np.bitwise_or(source[:-step], source[step:], out=target[:-step])
+            source, target, other = target, other, target
+            covered += step
+        source, target, other = (rows[: self.shape[0]] for rows in (source, target, other))
+        covered = 1  # pixels from each one to the left
+        while covered < width:
+            step = min(covered, width - covered)
+            _moved(source, step, target)
+            target |= source
+            source, target, other = target, other, target
+            covered += step
+        return _moved(source, -(width // 2), self.out)
 
     def _widen(self, words: Words) -> None:
         """Grow rows by one pixel to the left and to the right, into ``wide``."""
@@ -179,6 +217,23 @@ class _Canvas:
                 last |= beyond
             else:
                 last &= ~beyond
+
+
+def _moved(words: Words, pixels: int, out: Words) -> Words:
+    """Move rows to the right, or to the left where ``pixels`` is negative; 0 comes in."""
+    far, near = divmod(abs(pixels), 64)
+    ahead: Any = np.left_shift
+    back: Any = np.right_shift
+    source, target = words, out
+    if pixels < 0:
+        ahead, back = back, ahead
+        source, target = words[:, ::-1], out[:, ::-1]
+    width = words.shape[1] - far
+    target[:, :far] = 0
+    ahead(source[:, :width], np.uint64(near), out=target[:, far:])
+    if near:  # the bits that leave a word enter its neighbour
+        target[:, far + 1 :] |= back(source[:, : width - 1], np.uint64(64 - near))
+    return out
 
 
 def _side(footprint: Footprint) -> int:

@@ -15,13 +15,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from cytoloom import shards
 from cytoloom.damage import first_damaged_chunk
 from cytoloom.errors import BadData, InputMissing
 from cytoloom.files import find, writing
@@ -32,7 +32,7 @@ from cytoloom.layouts import (
     array_options,
     ome_attributes,
 )
-from cytoloom.regions import Region, bounding
+from cytoloom.regions import Region, Shape, bounding
 
 _MEND_PART = "delete this store and run again with -resume: it is made anew"
 
@@ -43,6 +43,7 @@ class Part:
 
     path: Path
     region: Region
+    plain: bool = True  # that its codecs are those of `shards`
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Layer:
             common = part.region.intersect(region)
             if common is None:
                 continue
-            out[common.within(region)] = _read_part(part, common, self.layout)
+            _read_part(part, common, self.layout, out[common.within(region)])
             covered += common.size
         if covered != region.size:
             raise InputMissing(
@@ -168,8 +169,8 @@ def write_part(
     if data.shape != region.shape:
         raise ValueError(f"data of shape {data.shape} for region {region}")
     with writing(path) as temporary:
-        array = _create(temporary, layout, region)
-        array[_tczyx(region)] = data.astype(wanted, copy=False)[:, np.newaxis]
+        _create(temporary, layout, region)
+        shards.write(temporary / "0", data, region=region, dtype=wanted, **_grids(layout))
 
 
 def check_labels(data: NDArray[Any], *, what: str) -> None:
@@ -187,12 +188,16 @@ def _tczyx(region: Region) -> tuple[slice, ...]:
     return (t, slice(0, 1), z, y, x)
 
 
-def _create(path: Path, layout: Layout, region: Region) -> Any:
+def _grids(layout: Layout) -> dict[str, Shape]:
+    return {"shape": layout.shape, "chunks": layout.chunks, "shards": layout.shards}
+
+
+def _create(path: Path, layout: Layout, region: Region) -> None:
     import zarr
 
     group = zarr.create_group(store=path, zarr_format=3, attributes=_attributes(layout, region))
     options = array_options(layout.shape, layout.dtype, layout.chunks, layout.shards)
-    return group.create_array("0", **options)
+    group.create_array("0", **options)
 
 
 def _attributes(layout: Layout, region: Region) -> dict[str, Any]:
@@ -214,14 +219,14 @@ def _open_part(path: Path) -> tuple[Layout, Part]:
         ours, multiscale = group["cytoloom"], group["ome"]["multiscales"][0]
         scale = multiscale["datasets"][0]["coordinateTransformations"][0]["scale"]
         t, _, z, y, x = array["shape"]
-        shards = array["chunk_grid"]["configuration"]["chunk_shape"]
+        shard = array["chunk_grid"]["configuration"]["chunk_shape"]
         sharding = next(c for c in array["codecs"] if c["name"] == "sharding_indexed")
         chunks = sharding["configuration"]["chunk_shape"]
         layout = Layout(
             shape=(t, z, y, x),
             dtype=np.dtype(array["data_type"]),
             chunks=(chunks[0], *chunks[2:]),
-            shards=(shards[0], *shards[2:]),
+            shards=(shard[0], *shard[2:]),
             pixel_size=(scale[2], scale[3], scale[4]),
             frame_interval=scale[0] if "unit" in multiscale["axes"][0] else None,
             position=ours["position"],
@@ -229,7 +234,7 @@ def _open_part(path: Path) -> tuple[Layout, Part]:
             kind=ours["kind"],
         )
         region = ours.get("region")
-        return layout, Part(path, Region.parse(region, layout.shape))
+        return layout, Part(path, Region.parse(region, layout.shape), shards.is_plain(array))
     except FileNotFoundError as error:
         raise InputMissing(f"{path}: not a store ({error.filename} is missing)") from error
     except (KeyError, IndexError, TypeError, ValueError, StopIteration) as error:
@@ -238,11 +243,17 @@ def _open_part(path: Path) -> tuple[Layout, Part]:
         ) from error
 
 
-def _read_part(part: Part, region: Region, layout: Layout) -> NDArray[Any]:
+def _read_part(part: Part, region: Region, layout: Layout, out: NDArray[Any]) -> None:
     _check_shards(part, region, layout)
+    if part.plain:
+        try:
+            shards.read(part.path / "0", out, region=region, **_grids(layout))
+            return
+        except (ValueError, RuntimeError, OSError):  # zarr says what it is
+            pass
     array = _array(part.path)
     try:
-        return np.asarray(array[_tczyx(region)])[:, 0]
+        out[:] = np.asarray(array[_tczyx(region)])[:, 0]
     except Exception as error:
         damaged = first_damaged_chunk(array, _tczyx(region), "tczyx", "0")
         raise BadData(
@@ -258,18 +269,9 @@ def _array(store: Path) -> Any:
     return zarr.open_array(store / "0", mode="r", zarr_format=3)
 
 
-def _shard_paths(part: Part, region: Region, layout: Layout) -> list[Path]:
-    grid = [
-        range(start // step, -(-stop // step))
-        for (start, stop), step in zip(region.spans, layout.shards, strict=True)
-    ]
-    return [
-        part.path.joinpath("0", "c", *map(str, (t, 0, z, y, x))) for t, z, y, x in product(*grid)
-    ]
-
-
 def _check_shards(part: Part, region: Region, layout: Layout) -> None:
-    for path in _shard_paths(part, region, layout):
+    for place in shards.grid(region, layout.shards):
+        path = shards.path_of(part.path / "0", place)
         if not path.is_file():
             shard = path.relative_to(part.path)
             raise BadData(f"{part.path.resolve()}: shard {shard} is missing; {_MEND_PART}")

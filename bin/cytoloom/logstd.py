@@ -28,7 +28,7 @@ from cytoloom.errors import UsageError
 BINS = 200
 WIDEST_WINDOW = 31  # px: sums stay whole numbers below 2**53
 ROUNDING = 1 / 12  # variance of rounding to whole numbers
-STRIP = 2**15  # pixels that stay in the processor's cache
+STRIP = 2**16  # pixels that stay in the processor's cache
 ROUNDS = 2000  # of smoothing, before a histogram counts as one of a single mode
 
 Plane = NDArray[Any]
@@ -91,7 +91,7 @@ def spread(plane: NDArray[np.uint16], window: int = 3) -> NDArray[np.float32]:
         low = part.min()
         dtype = np.uint32 if int(part.max()) - int(low) <= narrow else np.float64
         boxes[dtype].spread(part, low, out[top:bottom])
-    np.maximum(out, np.float32(count * count * ROUNDING), out=out)
+        np.maximum(out[top:bottom], np.float32(count * count * ROUNDING), out=out[top:bottom])
     return out
 
 
@@ -174,20 +174,20 @@ def threshold_of(
             return float(centres[found])
     top = float(centres[int(np.argmax(counts))])
     number, total, squares = 0, 0.0, 0.0
-    for values in _strips(spread, window):
-        values -= np.float32(top)
+    for strip in _strips(spread):
+        values = np.log(strip)  # twice the log-std
+        values -= np.float32(2 * (np.log(window * window) + top))
         number += int(np.count_nonzero(values <= 0))
         np.minimum(values, 0, out=values)
         total += float(values.sum())
         squares += float(values @ values)
     variance = squares / number - (total / number) ** 2 if number else 0.0
-    return top + 3 * float(np.sqrt(max(0.0, variance)))
+    return top + 1.5 * float(np.sqrt(max(0.0, variance)))
 
 
-def _strips(spread: NDArray[np.float32], window: int) -> Iterator[NDArray[np.float32]]:
+def _strips(spread: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     flat = spread.ravel()
-    for start in range(0, flat.size, STRIP):
-        yield log_std(flat[start : start + STRIP], window)
+    return (flat[start : start + STRIP] for start in range(0, flat.size, STRIP))
 
 
 def histogram(
@@ -195,10 +195,12 @@ def histogram(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return counts and centres of equal bins of the log-std from ``low`` to ``high``."""
     counts = np.zeros(BINS + 1, np.int64)
-    for values in _strips(spread, window):
-        values -= np.float32(low)
-        values *= np.float32(BINS / (high - low))
-        np.clip(values, 0, BINS, out=values)
+    scale = BINS / (high - low)
+    shift = np.float32(-(low + np.log(window * window)) * scale)
+    for strip in _strips(spread):
+        values = np.log(strip)
+        values *= np.float32(scale / 2)
+        values += shift
         counts += np.bincount(values.astype(np.uint8), minlength=BINS + 1)
     counts[BINS - 1] += counts[BINS]
     edges = np.linspace(low, high, BINS + 1)

@@ -185,7 +185,7 @@ def perimeters(runs: Runs, shape: Sequence[int]) -> Floats:
     ----------
     K. Benkrid, D. Crookes (2000). Design and FPGA implementation of a perimeter estimator.
     """
-    at, owner, width = _outline_pixels(runs, shape)
+    at, owner, width = outline_pixels(runs, shape)
     outline = np.zeros((shape[0] + 2) * width, np.int32)
     outline[at] = owner
     code = np.ones(at.size, np.uint8)
@@ -199,21 +199,35 @@ def perimeters(runs: Runs, shape: Sequence[int]) -> Floats:
     return length
 
 
-def _outline_pixels(runs: Runs, shape: Sequence[int]) -> tuple[Integers, NDArray[np.int32], int]:
+def outline_pixels(runs: Runs, shape: Sequence[int]) -> tuple[Integers, NDArray[np.int32], int]:
     """Return place and object (from 1) of outline pixels, in an array padded by one pixel."""
     width = shape[1] + 2
-    dense = np.zeros((shape[0] + 2) * width, np.int32)
-    owner = np.repeat(np.arange(1, len(runs) + 1, dtype=np.int32), runs.total(runs.length))
-    dense[pixels(runs, width, 0) + width + 1] = owner
-    edge = np.zeros(dense.size, bool)
-    for step in (1, width):
-        differs = dense[step:] != dense[:-step]
-        edge[step:] |= differs
-        edge[:-step] |= differs
-    at = np.flatnonzero(edge)
-    owner = dense[at]
-    found = owner > 0
-    return at[found], owner[found], width
+    plane = (shape[0] + 2) * width
+    first = runs.owner * plane + (runs.y + 1) * width + runs.x + 1
+    last = first + runs.length
+    inner = first + 1, last - 1
+    for step in (width, -width):
+        inner = _common(inner, (first + step, last + step))
+    # What is not inner lies between an end of the run, or of an inner piece, and the next.
+    begin = np.sort(np.concatenate([first, inner[1]]))
+    length = np.sort(np.concatenate([inner[0], last])) - begin
+    before = np.cumsum(length) - length
+    at = np.repeat(begin - before, length) + np.arange(length.sum())
+    owner, at = np.divmod(at, plane)
+    return at, (owner + 1).astype(np.int32), width
+
+
+def _common(
+    a: tuple[Integers, Integers], b: tuple[Integers, Integers]
+) -> tuple[Integers, Integers]:
+    """Return what two lists of half-open stretches, each ascending and disjoint, have in common."""
+    low = np.searchsorted(b[1], a[0], side="right")
+    count = np.maximum(np.searchsorted(b[0], a[1], side="left") - low, 0)
+    of_a = np.repeat(np.arange(count.size), count)
+    of_b = np.repeat(low - (np.cumsum(count) - count), count) + np.arange(count.sum())
+    first, last = np.maximum(a[0][of_a], b[0][of_b]), np.minimum(a[1][of_a], b[1][of_b])
+    some = first < last
+    return first[some], last[some]
 
 
 def _axes(covariance: Floats, size: Sequence[float], volume: bool) -> Columns:

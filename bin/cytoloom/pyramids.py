@@ -7,12 +7,14 @@ the upper left, so that no number arises that was not there. z and t are kept.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cytoloom import shards
 from cytoloom.files import writing
 from cytoloom.images import Layer
 from cytoloom.layouts import KINDS_OF_LABELS, array_options
@@ -58,20 +60,27 @@ def write_levels(path: Path | str, layer: Layer, region: Region) -> None:
     labels = layer.kind in KINDS_OF_LABELS
     with writing(path) as temporary:
         group = zarr.create_group(store=temporary, zarr_format=3)
-        arrays = []
+        grids: list[dict[str, Shape]] = []
         for level, shape in enumerate(shapes[1:], start=1):
-            chunks = tuple(min(c, n) for c, n in zip(layer.chunks, shape, strict=True))
-            shards = tuple(
-                -(-n // c) * c for n, c in zip((layer.shards[0], *shape[1:]), chunks, strict=True)
-            )
-            arrays.append(
-                group.create_array(str(level), **array_options(shape, layer.dtype, chunks, shards))
-            )
+            grid = _grid(layer, shape)
+            group.create_array(str(level), **array_options(dtype=layer.dtype, **grid))
+            grids.append(grid)
         for frames in _batches(region, layer.shards[0]):
             data = layer.read(frames)
-            for array in arrays:
+            for level, grid in enumerate(grids, start=1):
                 data = halve(data, labels=labels)
-                array[frames.t[0] : frames.t[1], 0] = data
+                box = replace(Region.whole(grid["shape"]), t=frames.t)
+                shards.write(temporary / str(level), data, region=box, dtype=layer.dtype, **grid)
+
+
+def _grid(layer: Layer, shape: Shape) -> dict[str, Shape]:
+    """Return shape, chunks and shards of a level: a shard is whole planes."""
+    (ct, cz, cy, cx), (t, z, y, x) = layer.chunks, shape
+    chunks = (min(ct, t), min(cz, z), min(cy, y), min(cx, x))
+    st, sz, sy, sx = (
+        -(-n // c) * c for n, c in zip((layer.shards[0], z, y, x), chunks, strict=True)
+    )
+    return {"shape": shape, "chunks": chunks, "shards": (st, sz, sy, sx)}
 
 
 def _batches(region: Region, step: int) -> list[Region]:

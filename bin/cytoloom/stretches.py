@@ -43,11 +43,7 @@ class Pieces:
     def of(cls, mask: Mask) -> Pieces:
         """Find the pieces of a mask."""
         height, width = mask.shape
-        changes = np.zeros((height, width + 1), bool)
-        changes[:, 0] = mask[:, 0] if width else False
-        changes[:, width] = mask[:, -1] if width else False
-        np.not_equal(mask[:, 1:], mask[:, :-1], out=changes[:, 1:width])
-        places = np.flatnonzero(changes)
+        places = _changes(mask)
         first, last = places[0::2], places[1::2]
         row = first // (width + 1)
         piece, count = _connected(first, last, width + 1)
@@ -86,6 +82,24 @@ class Pieces:
         begin = (self.row * self.shape[1] + self.start)[chosen]
         before = np.cumsum(length) - length
         return np.repeat(begin - before, length) + np.arange(length.sum())
+
+
+def _changes(mask: Mask) -> Integers:
+    """Return where stretches begin and where they have ended, in an image one pixel wider."""
+    height, width = mask.shape
+    packed = np.packbits(mask, axis=1, bitorder="little")
+    words = np.zeros((height, width // 64 + 1), "<u8")
+    words.view(np.uint8)[:, : packed.shape[1]] = packed
+    before = words << np.uint64(1)
+    before[:, 1:] |= words[:, :-1] >> np.uint64(63)
+    words ^= before
+    full = np.flatnonzero(words)  # few of the words hold a change
+    row, column = np.divmod(full, words.shape[1])
+    changed = np.unpackbits(words.ravel()[full].view(np.uint8), bitorder="little")
+    inside = np.flatnonzero(changed.view(np.bool_))
+    word = inside >> 6
+    places: Integers = (row * (width + 1) + column * 64)[word] + (inside & 63)
+    return places
 
 
 def _connected(first: Integers, last: Integers, pitch: int) -> tuple[NDArray[np.int32], int]:

@@ -46,6 +46,17 @@ def test_morphology_is_scipys(seed, height, width, share, which, times):
         equal(bits.closed(mask, footprint, times, outside=outside), closed)
 
 
+@pytest.mark.parametrize(("width", "times"), [(131, 1), (3, 60), (127, 2)])
+def test_a_wide_square_is_scipys_filter(width, times):
+    mask = mask_of(1, 300, 450, 1e-4) | mask_of(2, 300, 450, 5e-5)
+    reach = 2 * (width // 2 * times) + 1
+    grown = ndimage.maximum_filter(mask, reach, mode="constant")
+    footprint = bits.Footprint.square(width)
+    np.testing.assert_array_equal(bits.dilated(mask, footprint, times), grown)
+    shrunk = ndimage.minimum_filter(~mask, reach, mode="constant", cval=1)
+    np.testing.assert_array_equal(bits.eroded(~mask, footprint, times, outside=True), shrunk)
+
+
 def test_a_disc_is_scikit_images():
     for radius in range(12):
         np.testing.assert_array_equal(bits.Footprint.disk(radius).array(), disk(radius))

@@ -281,3 +281,21 @@ def test_hull_of_a_pixel_is_its_diamond():
     chains = measure_hull.hull(measure_hull.rows_of(runs))
     corners = set(zip(chains.chain.tolist(), chains.y.tolist(), chains.x.tolist(), strict=True))
     assert corners == {(0, -1, 2), (0, 0, 1), (0, 1, 2), (1, -1, -2), (1, 0, -3), (1, 1, -2)}
+
+
+@given(st.integers(0, 999), st.integers(1, 12), st.integers(1, 70), st.integers(1, 4))
+def test_outlines_by_runs_are_those_by_pixels(seed, height, width, objects):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, objects + 1, (height, width)).astype(np.uint32)
+    labels = np.repeat(np.repeat(labels, 2, axis=0), 3, axis=1)
+    runs = measure_runs.find_runs(labels[np.newaxis])
+    if not len(runs):
+        return
+    at, owner, wide = measure.outline_pixels(runs, labels.shape)
+    padded = np.pad(labels, 1)
+    beside = [np.roll(padded, step, axis) for step in (1, -1) for axis in (0, 1)]
+    edge = (padded > 0) & np.any([other != padded for other in beside], axis=0)
+    order = np.argsort(at)
+    np.testing.assert_array_equal(at[order], np.flatnonzero(edge))
+    np.testing.assert_array_equal(runs.label[owner[order] - 1], padded[edge])
+    assert wide == padded.shape[1]
