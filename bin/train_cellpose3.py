@@ -3,7 +3,8 @@
 
 Cellpose sees every image rescaled so that objects have about the model's mean diameter, so
 patches are zoomed to that, with a spread for what the estimate of the diameter will be off
-by. The loss is Cellpose's. Weights are averaged over the last steps.
+by. It pads images with zeros, so some patches end so. The loss is Cellpose's. Weights are
+averaged over the last steps.
 """
 
 import functools
@@ -32,7 +33,9 @@ from cytoloom.errors import BadData
 log = logging.getLogger("cytoloom")
 
 CONTEXT = 16  # read around a patch, so that objects at its edge are whole [px]
-SPREAD = (0.45, 3.0)  # diameters of patches, relative to the model's
+SPREAD = (0.55, 2.0)  # diameters of patches, relative to the model's
+ENDING = 0.4  # share of patches in which the image ends
+PADDING = (8, 32)  # from the patch's edge to where it ends [px]
 PERCENTILE = 99.0  # what Cellpose normalises to 1 [%]
 WEIGHTS = "weights.pt"
 
@@ -70,12 +73,37 @@ def targets(labels, inner):
     return whole[(slice(None), *inner)]
 
 
+def end_image(rng, image, labels, inner):
+    """Let the image end inside the patch, at one to four sides, as Cellpose pads it.
+
+    Parameters
+    ----------
+    image, labels : ndarray, shape (y, x)
+        Changed in place: 0 outside of where the image is.
+    inner : tuple of slice
+        Where the patch is in them.
+    """
+    beyond = np.ones(image.shape, bool)
+    ends = rng.uniform(size=4) < 0.4
+    ends[rng.integers(4)] = True
+    low, high = (np.where(ends[i : i + 2], rng.integers(*PADDING, 2), 0) for i in (0, 2))
+    kept = tuple(
+        slice(where.start + a if a else None, where.stop - b if b else None)
+        for where, a, b in zip(inner, low, high, strict=True)
+    )
+    beyond[kept] = False
+    image[beyond] = 0
+    labels[beyond] = 0
+
+
 def batch(patches, seed, step, *, patch, size):
     """Return images and targets of a step; they depend on the seed and the step alone."""
     rng = np.random.default_rng([seed, 1, step])
     images, truths = [], []
     for _ in range(size):
         image, labels, inner = patches.draw(rng, patch, CONTEXT)
+        if rng.uniform() < ENDING:
+            end_image(rng, image, labels, inner)
         images.append(np.stack([image[inner], np.zeros_like(image[inner])]))
         truths.append(targets(labels, inner))
     return np.stack(images), np.stack(truths)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import train_cellpose3
 
 from cytoloom import simulated_nuclei
 
@@ -99,6 +100,19 @@ def test_targets_are_those_of_stardists_completion_of_shapes(grid, family_python
     assert cut.any()
     assert (found["probability"][cut] > 0.9).any()  # nuclei that the patch cuts are looked for
     assert not ours[~whole][:, -1].any()  # of others the distances are not known
+
+
+def test_an_image_ends_inside_a_patch():
+    inner = (slice(16, 144), slice(10, 138))
+    for seed in range(20):
+        image, labels = np.full((160, 150), 2.0), np.full((160, 150), 7)
+        train_cellpose3.end_image(np.random.default_rng(seed), image, labels, inner)
+        np.testing.assert_array_equal(image > 0, labels == 7)
+        rows, columns = (np.flatnonzero((image[inner] > 0).any(axis=a)) for a in (1, 0))
+        found = [rows[0], 127 - rows[-1], columns[0], 127 - columns[-1]]
+        assert any(found)
+        assert all(gap == 0 or 8 <= gap < 32 for gap in found)
+        assert (image > 0).sum() >= (128 - 62) ** 2  # a rectangle, and no more is lost
 
 
 @pytest.mark.parametrize("engine", sorted(ENGINES))
