@@ -10,7 +10,6 @@ averaged over the last steps.
 import functools
 import logging
 import os
-import time
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -146,10 +145,9 @@ def train(model, patches, state, *, steps, patch, size, rate, seed, minutes, out
     state.restore(weights, moments)
     cross = torch.nn.BCEWithLogitsLoss()
     square = torch.nn.MSELoss()
-    saved, begun, losses = time.monotonic(), time.monotonic(), []
-    numbers = range(state.step, steps)
     make = functools.partial(batch, patches, seed, patch=patch, size=size)
-    for number, data in zip(numbers, training.ahead(make, numbers, makers), strict=True):
+
+    def learn(number, data):
         for group in optimizer.param_groups:
             group["lr"] = training.learning_rate(number, steps, rate)
         image, truth = (torch.from_numpy(a).to(model.device) for a in data)
@@ -160,20 +158,14 @@ def train(model, patches, state, *, steps, patch, size, rate, seed, minutes, out
         (flow + fore).backward()
         torch.nn.utils.clip_grad_norm_(learned, 5.0)
         optimizer.step()
-        losses.append([flow.item(), fore.item()])
         state.average(weights, number)
-        state.step = number + 1
-        if time.monotonic() - saved > 60 * minutes or number + 1 == steps:
-            now = time.monotonic()
-            state.seconds += now - begun
-            begun = saved = now
-            state.save(weights, moments)
-            write_weights(network, state.averages, out / WEIGHTS)
-            log.info(
-                "step %d of %d, %.0f s, losses %.4f %.4f",
-                number + 1, steps, state.seconds, *np.mean(losses, axis=0),
-            )  # fmt: skip
-            losses = []
+        return [flow.item(), fore.item()]
+
+    def keep():
+        state.save(weights, moments)
+        write_weights(network, state.averages, out / WEIGHTS)
+
+    training.run(state, steps, make, makers, learn, keep, minutes)
 
 
 def floats(network):

@@ -15,7 +15,6 @@ import io
 import json
 import logging
 import os
-import time
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -154,25 +153,19 @@ def train(model, patches, state, *, steps, patch, size, rate, seed, minutes, mak
     network = model.keras_model
     step, optimizer = stepper(network, rays)
     state.restore(network.weights, optimizer.variables)
-    saved, begun, losses = time.monotonic(), time.monotonic(), []
-    numbers = range(state.step, steps)
     make = functools.partial(batch, patches, seed, patch=patch, size=size, rays=rays, grid=grid)
-    for number, data in zip(numbers, training.ahead(make, numbers, makers), strict=True):
+
+    def learn(number, data):
         optimizer.learning_rate.assign(training.learning_rate(number, steps, rate))
-        losses.append([float(x) for x in step(*data)])
+        losses = [float(x) for x in step(*data)]
         state.average(network.weights, number)
-        state.step = number + 1
-        if time.monotonic() - saved > 60 * minutes or number + 1 == steps:
-            now = time.monotonic()
-            state.seconds += now - begun
-            begun = saved = now
-            state.save(network.weights, optimizer.variables)
-            write_weights(model, state.averages)
-            log.info(
-                "step %d of %d, %.0f s, losses %.4f %.3f",
-                number + 1, steps, state.seconds, *np.mean(losses, axis=0),
-            )  # fmt: skip
-            losses = []
+        return losses
+
+    def keep():
+        state.save(network.weights, optimizer.variables)
+        write_weights(model, state.averages)
+
+    training.run(state, steps, make, makers, learn, keep, minutes)
 
 
 def write_weights(model, weights):

@@ -7,9 +7,11 @@ if it had not been.
 from __future__ import annotations
 
 import itertools
+import logging
 import multiprocessing
 import os
 import threading
+import time
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +27,7 @@ from cytoloom.augment import Pair, relight, window
 from cytoloom.errors import BadData, UsageError
 
 Made = TypeVar("Made")
+log = logging.getLogger("cytoloom")
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,41 @@ def ahead(make: Callable[[int], Made], numbers: Iterable[int], makers: int) -> I
             made = waiting.popleft().result()
             waiting.extend(pool.submit(_make, n) for n in itertools.islice(left, 1))
             yield made
+
+
+def run(
+    state: State,
+    steps: int,
+    make: Callable[[int], Made],
+    makers: int,
+    learn: Callable[[int, Made], Sequence[float]],
+    keep: Callable[[], None],
+    minutes: float,
+) -> None:
+    """Take the steps that are left of a training, and say now and then how it goes.
+
+    Parameters
+    ----------
+    make, makers
+        Patches of a step by its number, and how many processes make them (`ahead`).
+    learn
+        Takes a step, by its number and its patches, and returns its losses.
+    keep
+        Writes the checkpoint and the model: every ``minutes`` [min], and at the end.
+    """
+    numbers = range(state.step, steps)
+    begun, losses = time.monotonic(), []
+    for number, patches in zip(numbers, ahead(make, numbers, makers), strict=True):
+        losses.append(learn(number, patches))
+        state.step = number + 1
+        now = time.monotonic()
+        if now - begun > 60 * minutes or state.step == steps:
+            state.seconds += now - begun
+            begun = now
+            keep()
+            means = " ".join(f"{mean:.4f}" for mean in np.mean(losses, axis=0))
+            log.info("step %d of %d, %.0f s, losses %s", state.step, steps, state.seconds, means)
+            losses = []
 
 
 def _keep(make: Callable[[int], Any]) -> None:

@@ -296,6 +296,31 @@ def test_a_model_of_another_origin_is_not_overwritten(tmp_path):
         training.State.open(tmp_path, "w.h5")
 
 
+def test_a_training_goes_on_from_its_checkpoint_as_if_it_had_not_stopped(tmp_path, caplog):
+    def trained(folder, *stops):
+        for stop in stops:  # each as a process of its own
+            weight, state = [Variable([0.0])], training.State.open(folder, "w.h5")
+            state.restore(weight, [])
+
+            def learn(number, patch, weight=weight, state=state):
+                weight[0].assign(weight[0].array * np.float32(0.5) + np.float32(patch))
+                state.average(weight, number)
+                return [float(weight[0].array[0]), 1.0]
+
+            def keep(weight=weight, state=state):
+                state.save(weight, [])
+
+            training.run(state, stop, float, 0, learn, keep, minutes=60)
+        return state
+
+    with caplog.at_level("INFO", logger="cytoloom"):
+        whole, parts = trained(tmp_path / "a", 9), trained(tmp_path / "b", 4, 9, 9)
+    assert (whole.step, parts.step) == (9, 9)
+    np.testing.assert_array_equal(whole.averages[0], parts.averages[0])
+    steps = [record.args[0] for record in caplog.records]
+    assert steps == [9, 4, 9]  # a training that had ended takes no step
+
+
 def square(factor, number):
     return os.getpid(), factor * number**2
 
