@@ -95,7 +95,7 @@ def prepare_plan(_folder, _parts):
 
 def plan(folder, parts):
     """Make the plan and its JSON."""
-    from cytoloom.plan.assemble import to_json
+    from cytoloom.plan.plan_json import to_json
 
     made = plan_of(folder, parts)
     json.dumps(to_json(made, lambda _: "core", lambda _: "core", "0", []), indent=1)
@@ -182,7 +182,7 @@ def measured(what, parts):
 def plot(rows, path):
     """Draw CPU seconds over parts, both by powers of ten, with a line of slope one."""
     left, top, wide, high = 60, 20, 420, 300
-    low, most = -2, 3  # powers of ten of the seconds
+    low, most = -2, 1  # powers of ten of the seconds
 
     def place(parts, seconds):
         import math
@@ -208,20 +208,23 @@ def plot(rows, path):
         lines.append(f'<path d="M{left},{y}h{wide}" stroke="#ddd"/>')
     lines += [
         f'<text x="{left + wide / 2}" y="{top + high + 40}" text-anchor="middle">parts</text>',
-        f'<text transform="translate(16 {top + high / 2}) rotate(-90)">CPU seconds</text>',
     ]
+    turned = f'transform="translate(16 {top + high / 2}) rotate(-90)" text-anchor="middle"'
+    lines.append(f"<text {turned}>CPU seconds</text>")
     slope = " ".join(place(n, n / 10 * 10**low) for n in (10, 10_000))
     lines.append(f'<polyline points="{slope}" fill="none" stroke="#888" stroke-dasharray="4"/>')
-    x, y = place(10_000, 10 ** (low + 3)).split(",")
-    lines.append(f'<text x="{int(x) + 8}" y="{int(y) + 4}" fill="#666">in proportion</text>')
+    ends = [(float(place(10_000, 10 ** (low + 3)).split(",")[1]), "in proportion", "#666")]
     for what, colour in zip(WHAT, ("#0072B2", "#D55E00", "#009E73"), strict=True):
         points = [place(r["parts"], r["cpu_seconds"]) for r in rows if r["what"] == what]
         path_of = f'points="{" ".join(points)}" fill="none" stroke="{colour}"'
         lines.append(f'<polyline {path_of} stroke-width="2"/>')
         dots = (point.split(",") for point in points)
         lines += [f'<circle cx="{x}" cy="{y}" r="4" fill="{colour}"/>' for x, y in dots]
-        x, y = points[-1].split(",")
-        lines.append(f'<text x="{int(x) + 8}" y="{int(y) + 4}" fill="{colour}">{what}</text>')
+        ends.append((float(points[-1].split(",")[1]), what, colour))
+    at = -99.0
+    for y, what, colour in sorted(ends):
+        at = max(y, at + 16)  # names do not lie on one another
+        lines.append(f'<text x="{left + wide + 8}" y="{at + 4:.0f}" fill="{colour}">{what}</text>')
     path.write_text("\n".join([*lines, "</svg>"]) + "\n")
 
 
