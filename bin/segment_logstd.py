@@ -8,6 +8,7 @@ a neighbourhood of known reach, so that the result does not depend on the tiling
 """
 
 import json
+import logging
 from enum import StrEnum
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from cytoloom.files import find
 from cytoloom.regions import Region
 from cytoloom.seams import number_in_raster_order
 
+log = logging.getLogger("cytoloom")
 WIDEST_HOLE = 128  # px; wider gaps are ground between cells, not holes of one
 SPECK = 64  # px, what the reference's clean-up drops before it fills
 
@@ -96,6 +98,15 @@ def objects_of(
         max_size=max_size, fill_holes=False,
     )[0]  # fmt: skip
     return number_in_raster_order(parted)
+
+
+def explain_nothing(frame: int, mask: NDArray[np.bool_], min_size: int, max_size: int) -> None:
+    """Warn that a frame has pieces, but none of the size of a cell."""
+    largest = int(stretches.Pieces.of(mask).areas().max())
+    log.warning(
+        "frame %d: no cell of %d to %s px: the largest piece has %d px; if that is a cell, change "
+        "min_size or max_size", frame, min_size, max_size or "any", largest,
+    )  # fmt: skip
 
 
 def reach_of(window: int, cleanup: Cleanup, size: int, iterations: int, split: bool) -> int:
@@ -224,6 +235,8 @@ def main(
                 mask, place, min_size=min_size, max_size=max_size, split=split,
                 split_depth=split_depth,
             )  # fmt: skip
+            if mask.any() and not cells.any():
+                explain_nothing(frame, mask, min_size, max_size)
             if last:
                 cells[cells > 0] += np.uint32(last)
             last = max(last, int(cells.max(initial=0)))

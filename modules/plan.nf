@@ -135,6 +135,8 @@ def make_plan() {
     keep_going.parent.mkdirs()
     if (plan.positions > 1) keep_going.text = ''
     else keep_going.delete()
+    def apart = plan.positions > 1 ? plan.steps.collectMany { step -> step.phases.values().flatten().findAll { job -> job.position }*.id } : []
+    System.properties.put('cytoloom.apart', apart.toSet())
     // With --from, files of an earlier run join the stream.
     def given = (plan.given ?: []).collect { one -> java.nio.file.Path.of(one.path) }
     return [steps: plan.steps, given: given, outdir: outdir, mounts: plan.mounts ?: []]
@@ -344,7 +346,7 @@ def script_of(job, task) {
         // What a killed program leaves half-written has a name of its own: .<output>.part-*
         "trap 'rm -rf out/.*.part-*' EXIT",
         'rm -rf out && mkdir out',
-        prologue_of(job),
+        prologue_of(job, task),
         'set +e',
         "{ ( set -e; ${job.command} ) 2>&1 1>&3 3>&- | tee .said 1>&2 3>&-; } 3>&1",
         'status=$?',
@@ -352,7 +354,7 @@ def script_of(job, task) {
         "[ \$status != 0 ] || for name in ${quoted(job.outputs)}; do [ -e \"out/\$name\" ] || { echo ${quote(job.id)}\": did not make \$name\" | tee .said >&2; status=70; break; }; done",
         // Results are links of these files, so nobody may write into them; a CSV may be edited.
         "[ \$status != 0 ] || find out -type f ! -name '*.csv' -exec chmod a-w {} +",
-        epilogue_of(job),
+        epilogue_of(job, task),
     ].join('\n')
 }
 
@@ -360,19 +362,26 @@ def script_of(job, task) {
  * A position that fails does not stop the others, where there are several. Its task leaves
  * files that say so in the place of those planned; tasks of that position that read such a
  * file leave more of them; tasks that gather positions leave them out. They are deleted at
- * the end (`list_failures`), so that -resume runs those tasks again.
+ * the end (`list_failures`), so that -resume runs those tasks again. A task that is killed
+ * (memory, time) is tried three times; where the third time its script was killed with it, a
+ * fourth does nothing but leave those files.
  */
-def prologue_of(job) {
+def prologue_of(job, task) {
     def test = "is_failed() { local start=; [ -f \"\$1\" ] && { IFS= read -r -N ${failed_mark().size()} start < \"\$1\" || true; } 2> /dev/null; [ \"\$start\" = ${quote(failed_mark())} ]; }"
     def leave = "fail() { rm -rf out; mkdir out; for name in ${quoted(job.outputs)}; do echo ${quote(failed_mark())}\" \$1\" > \"out/\$name\"; done; }"
     def met = job.position ? 'fail "$(head -n 1 "$file" | cut -d " " -f 2-)"; exit 0' : 'rm -f "$file"'
-    return [test, leave, "for file in in/*; do if is_failed \"\$file\"; then ${met}; fi; done"].join('\n')
+    def given_up = job.position && task.attempt > 3
+        ? "fail ${quote("${job.position}: ${job.id}: killed three times (memory, time, or its node)")}; exit 0"
+        : ':'
+    return [test, leave, given_up, "for file in in/*; do if is_failed \"\$file\"; then ${met}; fi; done"].join('\n')
 }
 
-def epilogue_of(job) {
+def epilogue_of(job, task) {
     if (!job.position) return 'exit $status'
+    def again = task.attempt < 3 ? ' && [ $status != 75 ] && [ $status -lt 128 ]' : ''
     return [
-        'if [ $status != 0 ] && [ $status != 75 ] && [ $status -lt 128 ] && [ -e ../../.cytoloom-keep-going ]; then',
+        "if [ \$status != 0 ]${again} && [ -e ../../.cytoloom-keep-going ]; then",
+        "    if [ \$status -ge 128 ]; then echo ${quote(job.id)}\": ended by signal \$((status - 128))\" > .said; fi",
         "    fail ${quote(job.position + ': ')}\"\$({ grep . .said || echo \"ended with status \$status\"; } | tail -n 1)\"",
         '    exit 0',
         'fi',
@@ -423,7 +432,10 @@ def list_failures() {
     failures.keySet().each { path ->
         def name = file(path).name
         def result = places[name] ? file("${outdir}/${places[name]}") : null
-        if (result && result.exists() && failure_of(result) != null) result.delete()
+        if (result && result.exists() && failure_of(result) != null) {
+            result.delete()
+            if (!result.parent.list()) result.parent.delete()
+        }
         file(path).delete()
     }
     if (outdir) file("${outdir}/pipeline_info/failed.txt").delete()

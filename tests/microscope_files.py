@@ -198,3 +198,50 @@ def write_czi(
             "experiment", channel_names=dict(enumerate(channels)),
             scale_x=0.65e-6, scale_y=0.65e-6, scale_z=2e-6,
         )  # fmt: skip
+
+
+def pack_czi_as_jpeg_xr(path):
+    """Turn the pixels of an uncompressed CZI into lossless JPEG XR, which its library only reads.
+
+    Layout of subblocks and of their directory: ZISRAW (CZI) file format, version 1.2.
+    """
+    import imagecodecs
+
+    kinds = {0: np.uint8, 1: np.uint16}
+    stored = bytearray(path.read_bytes())
+    at = stored.find(b"ZISRAWSUBBLOCK\0\0")
+    while at >= 0:
+        entry = at + 32 + 16
+        about, _, size = struct.unpack_from("<iiq", stored, at + 32)
+        (pixels,) = struct.unpack_from("<i", stored, entry + 2)
+        (count,) = struct.unpack_from("<i", stored, entry + 28)
+        extent = {}
+        for i in range(count):
+            name, _, length = struct.unpack_from("<4sii", stored, entry + 32 + 20 * i)
+            extent[name.strip(b"\0")] = length
+        start = at + 32 + max(256, 16 + 32 + 20 * count) + about
+        room = np.dtype(kinds[pixels]).itemsize
+        plane = np.frombuffer(bytes(stored[start : start + size]), kinds[pixels], size // room)
+        packed = imagecodecs.jpegxr_encode(plane.reshape(extent[b"Y"], extent[b"X"]), level=1.0)
+        assert len(packed) <= size, "smooth pixels only: there is no room for more"
+        stored[start : start + len(packed)] = packed
+        struct.pack_into("<q", stored, at + 40, len(packed))
+        struct.pack_into("<i", stored, entry + 18, 4)
+        at = stored.find(b"ZISRAWSUBBLOCK\0\0", at + 1)
+    (listing,) = struct.unpack_from("<q", stored, 32 + 52)
+    (entries,) = struct.unpack_from("<i", stored, listing + 32)
+    entry = listing + 32 + 128
+    for _ in range(entries):
+        struct.pack_into("<i", stored, entry + 18, 4)
+        (count,) = struct.unpack_from("<i", stored, entry + 28)
+        entry += 32 + 20 * count
+    path.write_bytes(stored)
+
+
+def rename_czi_axis(path, old, new):
+    """Give an axis of a CZI another letter: V, for views, is one that its library cannot write."""
+    stored = path.read_bytes()
+    for index in range(8):
+        before = old.encode() + b"\0\0\0" + struct.pack("<ii", index, 1)
+        stored = stored.replace(before, new.encode() + before[1:])
+    path.write_bytes(stored)

@@ -156,6 +156,12 @@ def test_sizes_and_edges(frame, tmp_path):
     assert 0 < few.max() < len(sizes)
 
 
+def test_pieces_of_no_cells_size_are_explained(frame, tmp_path, caplog):
+    assert not segment(frame.phase[0], tmp_path, max_size=300).any()
+    (record,) = caplog.records
+    assert "frame 0: no cell of 50 to 300 px: the largest piece has" in record.getMessage()
+
+
 def test_even_widths_are_refused(frame, tmp_path):
     with pytest.raises(UsageError, match="window_size 4"):
         segment(frame.phase[0], tmp_path / "a", window_size=4)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import special
 from scipy.optimize import curve_fit
 
 from cytoloom import fitting, kinetics, trace_statistics
@@ -108,6 +109,35 @@ def test_parameters_are_recovered(name):
     inside = (true >= found.low) & (true <= found.high)
     known = np.isfinite(found.low).all(axis=1)
     assert inside[known][:, -1].mean() > 0.88
+
+
+def least_deviations(model, true, noise):
+    """Return the Cramer-Rao bound of each parameter: no unbiased fit has a smaller deviation."""
+    bounds = np.empty(true.shape)
+    for row, (values, sigma) in enumerate(zip(true, noise, strict=True)):
+        steps = 1e-5 * np.maximum(np.abs(values), 1e-3)
+        ahead, behind = (model.curve(TIMES, values + s * np.diag(steps)) for s in (1, -1))
+        slopes = (ahead - behind) / (2 * steps[:, np.newaxis]) / sigma
+        bounds[row] = np.sqrt(np.diag(np.linalg.inv(slopes @ slopes.T)))
+    return bounds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "snr"), [*((name, 10) for name in DRAWS), ("trivial", 100)])
+def test_fits_are_as_exact_as_noise_allows(name, snr):
+    model, true, data = simulated(name, 100, snr, seed=3)
+    noise = np.ptp(model.curve(TIMES, true), axis=1) / snr
+    bound = least_deviations(model, true, noise)
+    error = fitting.fit(model, TIMES, data).values - true
+    for column, parameter in enumerate(model.free):
+        deviations = error[:, column] / bound[:, column]
+        spread = np.median(np.abs(deviations)) / 0.6745
+        assert 0.7 < spread < 1.4, (parameter, spread)  # of 100 cells
+        assert abs(np.median(deviations)) < 0.3, parameter
+        # As many cells are right within 5 % as the bound allows.
+        allowed = special.erf(0.05 * np.abs(true) / bound / np.sqrt(2))[:, column].mean()
+        within = (np.abs(error[:, column]) < 0.05 * np.abs(true[:, column])).mean()
+        assert within > allowed - 0.1, (parameter, within, allowed)
 
 
 def test_cells_fitted_together_or_alone_agree():

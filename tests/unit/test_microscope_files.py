@@ -8,7 +8,14 @@ import tifffile
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from microscope_files import add_time_stamps, stage_of, write_czi, write_nd2
+from microscope_files import (
+    add_time_stamps,
+    pack_czi_as_jpeg_xr,
+    rename_czi_axis,
+    stage_of,
+    write_czi,
+    write_nd2,
+)
 
 from cytoloom.errors import BadData
 from cytoloom.ingest import frames_of, read_selected
@@ -85,6 +92,39 @@ def test_czi_scenes_times_planes_channels_mosaics(tmp_path, compression, tiles):
     write_czi(tmp_path / "a.czi", data, tiles=tiles, overlap=overlap, compression=compression)
     assert_all_read(tmp_path / "a.czi", data, ("Phase", "GFP"))
     assert open_source(tmp_path / "a.czi", scene=1).pixel_size == pytest.approx((2, 0.65, 0.65))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_czi_packed_as_jpeg_xr(tmp_path, dtype):
+    y, x = np.mgrid[:96, :112]
+    waves = [0.5 + 0.4 * np.sin(y / 9 + k) * np.cos(x / 11) for k in range(12)]
+    data = (np.stack(waves) * np.iinfo(dtype).max).astype(dtype).reshape(1, 3, 2, 2, 96, 112)
+    write_czi(tmp_path / "a.czi", data, tiles=2, overlap=6)
+    before = (tmp_path / "a.czi").read_bytes()
+    pack_czi_as_jpeg_xr(tmp_path / "a.czi")
+    assert (tmp_path / "a.czi").read_bytes() != before
+    assert_all_read(tmp_path / "a.czi", data, ("Phase", "GFP"))
+
+
+def test_the_later_tile_of_a_mosaic_is_on_top(tmp_path):
+    from pylibCZIrw import czi
+
+    first, second = (np.full((30, 40, 1), value, np.uint16) for value in (7, 9))
+    with czi.create_czi(str(tmp_path / "a.czi")) as file:
+        file.write(first, plane={}, location=(-5, 3))
+        file.write(second, plane={}, location=(25, 13))
+    source = open_source(tmp_path / "a.czi")
+    expected = np.zeros((40, 70), np.uint16)
+    expected[:30, :40], expected[10:, 30:] = 7, 9
+    np.testing.assert_array_equal(source.read(Region.whole(source.shape), 0)[0, 0], expected)
+
+
+def test_czi_of_several_views_is_refused_in_a_line(tmp_path):
+    write_czi(tmp_path / "a.czi", movie((1, 1, 2, 2, 20, 24)))
+    rename_czi_axis(tmp_path / "a.czi", "Z", "V")
+    with pytest.raises(BadData, match=r"holds 2 views \(V\), which are not understood") as told:
+        open_source(tmp_path / "a.czi")
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
