@@ -17,6 +17,11 @@ GOOD, FAIR = 0.9, 0.7
 ASSIGNED = re.compile(r"\s*(\w+)\s*=\s*([^,\s]+)\s*(?:,\s*([^,\s]+)\s*)?")
 
 
+def quality_of(r_squared):
+    """Return PyAMA's classes of fits: 0.9 itself is fair, 0.7 itself poor."""
+    return np.where(r_squared > GOOD, "good", np.where(r_squared > FAIR, "fair", "poor"))
+
+
 def assignments(texts, what, count):
     """Return ``name=value`` or ``name=low,high`` as a dict.
 
@@ -137,7 +142,7 @@ def fit_table(cells, column, model, found):
         model_type=model.name,
         success=found.success,
         r_squared=r,
-        quality=np.where(r > GOOD, "good", np.where(r > FAIR, "fair", "poor")),
+        quality=quality_of(r),
         points=found.points.astype(np.int32),
         aic=found.aic,
     )

@@ -166,6 +166,11 @@ def test_mistakes_in_arguments_are_told(tmp_path):
             fit(tmp_path, table, **options)
 
 
+def test_limits_of_the_classes_are_pyamas():
+    found = analyse_fit.quality_of(np.array([1, 0.90001, 0.9, 0.70001, 0.7, 0]))
+    assert found.tolist() == ["good", "good", "fair", "fair", "poor", "poor"]
+
+
 def test_no_cells(tmp_path):
     table, _ = samples_of(tmp_path)
     empty = tables.read_table(table, "samples").iloc[:0]
