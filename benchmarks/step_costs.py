@@ -159,7 +159,12 @@ def run_task(folder, job, files):
             "PYTHONDONTWRITEBYTECODE": "1", "CYTOLOOM_MEMORY_MB": str(job.memory_mb)}  # fmt: skip
     with open(folder / "said.txt", "w") as said:
         child = subprocess.Popen(
-            ["bash", "-c", job.command], cwd=folder, env=env, stdout=said, stderr=said
+            # In a child of bash: a program put in its place would inherit the peak of this one.
+            ["bash", "-c", f"{job.command}\nexit $?"],
+            cwd=folder,
+            env=env,
+            stdout=said,
+            stderr=said,
         )
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
