@@ -17,8 +17,6 @@ from cytoloom.regions import Region
 log = logging.getLogger("cytoloom")
 LOW = ["bbox_z0", "bbox_y0", "bbox_x0"]
 HIGH = ["bbox_z1", "bbox_y1", "bbox_x1"]
-
-
 MOST_PAIRS = 2**24  # counted in one array
 
 
@@ -204,16 +202,14 @@ def link(
     tracked : ndarray of bool, shape (n,)
         All, or with ``newborn`` off those whose track begins in the first frame.
     """
+    pairs_of = pairs_of or (lambda first, second: overlapping(boxes[first], boxes[second]))
     edges = [np.empty((0, 2), dtype=np.int64)]
     waiting = np.empty(0, dtype=np.int64)
     tracked = newborn | (frames == frames.min(initial=np.iinfo(np.int64).max))
     numbers, starts = np.unique(frames, return_index=True)
     for frame, new in zip(numbers, np.split(np.arange(len(frames)), starts[1:]), strict=False):
         waiting = waiting[frames[waiting] >= frame - max_frame_gap]
-        if pairs_of is not None:
-            near, iou = pairs_of(waiting, new)
-        else:
-            near, iou = overlapping(boxes[waiting], boxes[new])
+        near, iou = pairs_of(waiting, new)
         chosen = assign(near[iou >= min_iou], iou[iou >= min_iou])
         pairs = np.stack([waiting[chosen[:, 0]], new[chosen[:, 1]]], axis=1)
         tracked[pairs[:, 1]] |= tracked[pairs[:, 0]]

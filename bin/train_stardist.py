@@ -207,6 +207,14 @@ def _instances(model, shape, raw, prob, nms):
     )[0]  # fmt: skip
 
 
+def evaluate(model, pairs, prob=None):
+    """Score a model on pairs, with its own thresholds or another one of the probability."""
+    return matches.evaluate(
+        pairs,
+        lambda image: model.predict_instances(image, prob_thresh=prob, show_tile_progress=False)[0],
+    )
+
+
 def start_up(cores, gpu):
     """Import TensorFlow, quiet, on so many cores or on the GPU."""
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", OMP_NUM_THREADS=str(cores))
@@ -312,10 +320,7 @@ def main(
             "chosen on images that were trained on",
         },
         images=(len(seen), sorted(kept)),
-        scores=matches.evaluate(
-            [p for p in pairs if p.name in kept],
-            lambda image: model.predict_instances(image, show_tile_progress=False)[0],
-        ),
+        scores=evaluate(model, [p for p in pairs if p.name in kept]),
         files=("config.json", "thresholds.json", WEIGHTS),
     )
 

@@ -31,6 +31,7 @@ from cytoloom.measure_runs import (
     moments,
     pixels,
 )
+from cytoloom.stretches import expanded
 
 Columns = dict[str, NDArray[Any]]
 
@@ -211,9 +212,7 @@ def outline_pixels(runs: Runs, shape: Sequence[int]) -> tuple[Integers, NDArray[
     # What is not inner lies between an end of the run, or of an inner piece, and the next.
     begin = np.sort(np.concatenate([first, inner[1]]))
     length = np.sort(np.concatenate([inner[0], last])) - begin
-    before = np.cumsum(length) - length
-    at = np.repeat(begin - before, length) + np.arange(length.sum())
-    owner, at = np.divmod(at, plane)
+    owner, at = np.divmod(expanded(begin, length), plane)
     return at, (owner + 1).astype(np.int32), width
 
 
@@ -224,7 +223,7 @@ def _common(
     low = np.searchsorted(b[1], a[0], side="right")
     count = np.maximum(np.searchsorted(b[0], a[1], side="left") - low, 0)
     of_a = np.repeat(np.arange(count.size), count)
-    of_b = np.repeat(low - (np.cumsum(count) - count), count) + np.arange(count.sum())
+    of_b = expanded(low, count)
     first, last = np.maximum(a[0][of_a], b[0][of_b]), np.minimum(a[1][of_a], b[1][of_b])
     some = first < last
     return first[some], last[some]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytoloom.errors import BadData
+from cytoloom.stretches import expanded
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -137,8 +138,7 @@ def pixels(runs: Runs, width: int, height: int) -> Integers:
     ``width`` and ``height`` are the lengths of the array along x and y.
     """
     start = (runs.z * height + runs.y) * width + runs.x
-    before = np.cumsum(runs.length) - runs.length
-    return np.repeat(start - before, runs.length) + np.arange(runs.length.sum())
+    return expanded(start, runs.length)
 
 
 def bounding_boxes(runs: Runs) -> tuple[Integers, Integers]:

@@ -80,8 +80,13 @@ class Pieces:
         chosen = np.flatnonzero(kept[self.piece])
         length = (self.stop - self.start)[chosen]
         begin = (self.row * self.shape[1] + self.start)[chosen]
-        before = np.cumsum(length) - length
-        return np.repeat(begin - before, length) + np.arange(length.sum())
+        return expanded(begin, length)
+
+
+def expanded(begin: Integers, length: Integers) -> Integers:
+    """Return all whole numbers of stretches, one stretch after the other."""
+    before = np.cumsum(length) - length
+    return np.repeat(begin - before, length) + np.arange(length.sum())
 
 
 def _changes(mask: Mask) -> Integers:

@@ -100,7 +100,8 @@ class Work:
         row = self.step.row
         core = row.core
         regions = self.regions(core)
-        joined = set(row.merge_makes) if self.merging(regions) else set()
+        merging = self.merging(regions)
+        joined = set(row.merge_makes) if merging else set()
         made = {}
         for role, layer in self.group.outputs.items():
             later = row.relabel if role == "trackedlabel" else role in joined
@@ -108,7 +109,7 @@ class Work:
             if later or role in self.between.made or role in self.between.left_out:
                 continue
             kind = "corelabel" if self.patched and layer.kind == "label" else layer.kind
-            part = self.merging(regions) and kind not in EXTENSIONS
+            part = merging and kind not in EXTENSIONS
             made[role] = self.layer(f"{kind}part" if part else kind, regions, layer.channel)
         if self.patched:
             made["objects"] = self.layer("objects", regions)
