@@ -17,31 +17,27 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bin"))
 
-from cytoloom import matches, training_data
+import train_cellpose3
+import train_stardist
+
+from cytoloom import training_data
 
 
 def stardist(folder, pairs, prob):
     """Score a StarDist model as StarDist itself predicts."""
-    import train_stardist
-
     train_stardist.start_up(2, gpu=False)
     from stardist.models import StarDist2D
 
     model = StarDist2D(None, name=folder.name, basedir=str(folder.parent))
-    return matches.evaluate(
-        pairs,
-        lambda image: model.predict_instances(image, prob_thresh=prob, show_tile_progress=False)[0],
-    )
+    return train_stardist.evaluate(model, pairs, prob)
 
 
 def cellpose3(folder, pairs, _prob):
     """Score a Cellpose 3 model as Cellpose itself predicts."""
-    import train_cellpose3
-
     return train_cellpose3.evaluate(folder / train_cellpose3.WEIGHTS, pairs, "cpu")
 
 
-ENGINES = {"stardist": (stardist, 99.8), "cellpose3": (cellpose3, 99.0)}
+ENGINES = {"stardist": (stardist, 99.8), "cellpose3": (cellpose3, train_cellpose3.PERCENTILE)}
 
 
 def main():
@@ -53,7 +49,6 @@ def main():
     parser.add_argument("labels")
     parser.add_argument("--only", type=Path, help="text file with the names of the images to take")
     parser.add_argument("--frames", type=int, nargs="+", help="frames of stacks to take")
-    parser.add_argument("--largest", type=int, help="no image with a longer edge [px]")
     parser.add_argument("--prob", type=float, help="StarDist's probability (default: the model's)")
     asked = parser.parse_args()
     evaluate, high = ENGINES[asked.engine]
@@ -64,8 +59,6 @@ def main():
     pairs = training_data.read_pairs(files, high)
     if asked.frames:
         pairs = [pairs[frame] for frame in asked.frames]
-    if asked.largest:
-        pairs = [pair for pair in pairs if max(pair.image.shape) <= asked.largest]
     print(json.dumps(evaluate(asked.model.resolve(), pairs, asked.prob)))
 
 

@@ -74,6 +74,21 @@ class Bench:
         for t in range(layer.shape[0]):
             yield layer.read(self.region.frame(t))[0, 0]
 
+    def same_labels(self, first, second):
+        """Return the share of pixels with the same label in two layers, of the worst frame."""
+        pairs = zip(self.frames(first), self.frames(second), strict=True)
+        return min(float((a == b).mean()) for a, b in pairs)
+
+    def tracked(self, labels):
+        """Return the tracks of the objects of a label layer, as our steps make them."""
+        import tabulate_regions
+        import track_iou
+
+        cells, tracks = self.out("cells.parquet"), self.out("tracks.parquet")
+        tabulate_regions.main(self.phase, labels, cells)
+        track_iou.main(str(cells), tracks, self.out("edges.parquet"))
+        return str(tracks)
+
 
 def segmentation(bench):
     """LogStd with the shipped threshold and clean-up, and with the reference's."""
@@ -123,8 +138,6 @@ def background(bench):
 
 def tracking(bench):
     """Boxes, IoU and label images by track, from label images."""
-    import tabulate_regions
-    import track_iou
     import track_relabel
 
     labels = bench.write("labels", bench.made.labels.astype(np.uint32), "label")
@@ -133,11 +146,8 @@ def tracking(bench):
         return bench.write("plain_tracks", np.stack(list(plain_traces.track(bench.frames(labels)))))
 
     def fast():
-        cells, tracks = bench.out("cells.parquet"), bench.out("tracks.parquet")
-        tabulate_regions.main(bench.phase, labels, cells)
-        track_iou.main(str(cells), tracks, bench.out("edges.parquet"))
         path = bench.out("ours_tracks.zarr")
-        track_relabel.main(labels, str(tracks), path)
+        track_relabel.main(labels, bench.tracked(labels), path)
         return str(path)
 
     yield "tracking", plain, fast, bench.same_labels
@@ -148,17 +158,13 @@ def extraction(bench):
     import analyse_extract
     import analyse_traces
     import pandas as pd
-    import tabulate_regions
-    import track_iou
 
     labels = bench.write("labels", bench.made.labels.astype(np.uint32), "label")
     light = bench.write("light", bench.made.fluorescence)
     shape = bench.made.phase.shape
     ground = np.broadcast_to(bench.made.background, shape).astype(np.float32)
     ground = bench.write("ground", ground, "background", channel="light")
-    cells, tracks = bench.out("cells.parquet"), bench.out("tracks.parquet")
-    tabulate_regions.main(bench.phase, labels, cells)
-    track_iou.main(str(cells), tracks, bench.out("edges.parquet"))
+    tracks = bench.tracked(labels)
 
     def plain():
         layers = zip(bench.frames(labels), bench.frames(light), bench.frames(ground), strict=True)
@@ -174,7 +180,7 @@ def extraction(bench):
     def fast():
         part, csv = bench.out("part.parquet"), bench.out("ours.csv")
         analyse_extract.main(
-            [bench.phase, light], labels, str(tracks), part, background=[ground],
+            [bench.phase, light], labels, tracks, part, background=[ground],
             features=["area", "aspect_ratio", "intensity_total"],
         )  # fmt: skip
         analyse_traces.main(
@@ -190,13 +196,6 @@ def extraction(bench):
     yield "extraction", plain, fast, close
 
 
-def same_labels(bench, first, second):
-    """Return the share of pixels with the same label."""
-    pairs = zip(bench.frames(first), bench.frames(second), strict=True)
-    return min(float((a == b).mean()) for a, b in pairs)
-
-
-Bench.same_labels = same_labels
 STEPS = {
     "segmentation": segmentation,
     "tracking": tracking,
