@@ -11,7 +11,9 @@
  * its tag (modules/plan.nf), not from its place in the list: Nextflow hashes a task with the
  * full name of its process, and a step put before others must not make them run again.
  */
-include { check_parameters; finish; make_plan; note_failure; slots_of } from './modules/plan'
+include { note_failure; slots_of } from './modules/plan'
+include { check_parameters; make_plan } from './modules/start'
+include { copy_result; finish } from './modules/finish'
 include { share_order } from './modules/stream'
 include {
     STEP as STEP_1; STEP as STEP_2; STEP as STEP_3; STEP as STEP_4;
@@ -65,9 +67,12 @@ workflow {
     if (slots[31]) STEP_31(slots[31], plan.given)
     if (slots[32]) STEP_32(slots[32], plan.given)
 
-    // Where each file lies: what --from takes up.
+    // Where each file lies: what --from takes up. In the output folder when all is done.
     channel.topic('made').flatten().mix(channel.fromList(plan.given))
         .filter { path -> !note_failure(path) }
-        .map { path -> "${path.name}\t${path}" }
-        .collectFile(name: 'files.tsv', storeDir: "${plan.outdir}/pipeline_info", newLine: true, sort: true)
+        .map { path ->
+            copy_result(path)
+            "${path.name}\t${path}"
+        }
+        .collectFile(name: "files-${workflow.sessionId}.tsv", storeDir: workDir, newLine: true, sort: true)
 }

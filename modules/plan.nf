@@ -1,69 +1,12 @@
 /*
- * The plan: parameters checked, bin/plan_pipeline.py run, its jobs arranged for the graph.
- * Functions only.
+ * The plan as the graph needs it: jobs in their slots, tables, the script of a task. Functions only;
+ * included by many, so it may not include others (25.04 would define those twice).
  *
  * A job, as a process sees it, holds only what its result depends on, because Nextflow hashes
  * it. What must not be hashed (processors, memory, queue, published names) is looked up in
  * tables kept in System.properties: the one store that scripts, modules and config closures
  * share in every Nextflow version, in both of its parsers.
  */
-// ---- Parameters
-
-def declared_parameters() {
-    def schema = new groovy.json.JsonSlurper().parse(file("${projectDir}/nextflow_schema.json").toFile())
-    return schema['$defs'].values().inject([:]) { all, group -> all + group.properties }
-}
-
-/** Print the usage and end, or end with one line for each parameter that is unknown or missing. */
-def check_parameters() {
-    def declared = declared_parameters()
-    if (params.help) {
-        def usage = declared.findAll { _name, about -> !about.hidden }.collect { name, about ->
-            def standard = about.containsKey('default') ? " [${about.default}]" : ''
-            "  --${name.padRight(16)} ${about.description}${standard}"
-        }
-        println((['usage: nextflow run main.nf --pipeline p.yaml --outdir results [-profile …] [-resume]', ''] + usage).join('\n'))
-        System.exit(0)
-    }
-    def unknown = params.keySet().findAll { name -> !declared.containsKey(name) }.groupBy { name -> plain_name(name) }.values()
-    def lines = unknown.collect { names ->
-        def near = declared.keySet().min { name -> distance(plain_name(name), plain_name(names[0])) }
-        "unknown parameter --${as_typed(names[0])}; did you mean --${near}? (--help lists all)"
-    }
-    if (!params.pipeline && !params.plan) lines << 'no pipeline given: add --pipeline FILE.yaml'
-    // Nextflow's own scripts name the work folder without quotes.
-    if (workDir.toString() =~ /[$`\\\n]/) lines << "the work folder ${workDir} holds one of \$ ` \\: give another with -w"
-    if (lines) stop(2, lines.join('\n'))
-}
-
-/** Nextflow holds --a-b as aB, in some versions under both names. */
-def as_typed(name) {
-    def dashed = name.replaceAll('([A-Z])', '-$1').toLowerCase()
-    return workflow.commandLine.contains("--${dashed}") ? dashed : name
-}
-
-def plain_name(name) {
-    return name.toLowerCase().replaceAll('[-_]', '')
-}
-
-/** Levenshtein's distance: how many letters to insert, delete or change. */
-def distance(first, second) {
-    def start = (0..second.size()).toList()
-    return first.toList().inject(start) { above, letter ->
-        second.toList().withIndex().inject([above[0] + 1]) { row, item ->
-            def (other, i) = item
-            row + [[row[i] + 1, above[i + 1] + 1, above[i] + (letter == other ? 0 : 1)].min()]
-        }
-    }.last()
-}
-
-/** End the run with a message and nothing else. */
-def stop(code, message) {
-    System.err.println("cytoloom: ${message}".replace('\n', '\ncytoloom: '))
-    System.err.flush()
-    System.exit(code)
-}
-
 // ---- Environments
 
 def cache_folder() {
@@ -73,6 +16,10 @@ def cache_folder() {
 
 def environments_folder() {
     return params.envs ? file(params.envs).toString() : "${cache_folder()}/envs"
+}
+
+def environment_path(family) {
+    return "${environments_folder()}/${environment_of(family)}"
 }
 
 /** Folder name of a family's environment: it changes with the lock file. */
@@ -94,79 +41,59 @@ def family_of(name) {
     return name.replaceAll('-[0-9a-f]{12}$', '')
 }
 
-// ---- One run at a time
-
-/**
- * Hold the output folder until this process ends, however it ends: bin/cytoloom/run_lock.py
- * holds it for as long as the pipe to it is open. Then only is the trace, which Nextflow began
- * before it came here, put in the place of an earlier run's.
- */
-def hold(outdir) {
-    def python = "${environments_folder()}/${environment_of('core')}/bin/python"
-    def command = [file(python).exists() ? python : 'python3', '-m', 'cytoloom.run_lock', outdir]
+/** Start a module of bin/cytoloom that needs no more than Python. */
+def start_python(module, outdir) {
+    def python = "${environment_path('core')}/bin/python"
+    def command = [file(python).exists() ? python : 'python3', '-m', module, outdir]
     def builder = new ProcessBuilder(command.collect { word -> word.toString() })
     builder.directory(file("${projectDir}/bin").toFile()).redirectError(ProcessBuilder.Redirect.INHERIT)
     builder.environment().keySet().removeAll(['PYTHONPATH', 'PYTHONHOME'])
     builder.environment().put('PYTHONDONTWRITEBYTECODE', '1')
-    def holder = builder.start()
-    System.getProperties().put('cytoloom.holder', holder)
-    def said = holder.inputReader().readLine()
-    def trace = file("${params.outdir ?: '.'}/pipeline_info/.trace-${ProcessHandle.current().pid()}.txt")
-    if (said != 'held') {
-        trace.delete()
-        stop(holder.waitFor(), said ?: 'the output folder cannot be locked')
+    return builder.start()
+}
+
+// ---- Ends
+
+/** End the run with a message and nothing else. */
+def stop(code, message) {
+    System.err.println("cytoloom: ${message}".replace('\n', '\ncytoloom: '))
+    System.err.flush()
+    System.exit(code)
+}
+
+/**
+ * Make a run that comes to its end one that failed. Nextflow itself then ends with 1,
+ * ./cytoloom, which names the file, with the code.
+ */
+def end_with(code) {
+    def asked = System.getenv('CYTOLOOM_EXIT_FILE')
+    if (asked) file(asked).text = code.toString()
+    def session = nextflow.Global.session
+    def aborted = nextflow.Session.getDeclaredField('aborted')
+    aborted.setAccessible(true)
+    aborted.setBoolean(session, true)
+}
+
+/** Write a file whole or not at all; gives what is wrong where it cannot. */
+def write_whole(path, text) {
+    def target = java.nio.file.Path.of(path.toString())
+    def temporary = target.resolveSibling(".${target.fileName}.part-${ProcessHandle.current().pid()}")
+    try {
+        java.nio.file.Files.writeString(temporary, text)
+        java.nio.file.Files.move(temporary, target, java.nio.file.StandardCopyOption.REPLACE_EXISTING)
+        return null
     }
-    if (trace.exists()) trace.moveTo("${params.outdir ?: '.'}/pipeline_info/trace.txt")
+    catch (IOException error) {
+        java.nio.file.Files.deleteIfExists(temporary)
+        return error.message
+    }
 }
 
 // ---- The plan
 
-/** Run the plan's program, or read the plan that --plan names. Ends the run when it fails. */
-def make_plan() {
-    def path = params.plan ? file(params.plan) : run_planner()
-    if (!path.exists()) stop(66, "no plan: ${path}")
-    def plan = plain(new groovy.json.JsonSlurper().parseText(path.text))
-    def outdir = file(params.outdir ?: plan.outdir).toString()
-    hold(outdir)
-    path.copyTo("${outdir}/pipeline_info/plan.json")
-    file("${outdir}/pipeline_info/engine.json").text = engine()
-    // Where there are several positions, one that fails does not stop the others.
-    def keep_going = file("${workDir}/.cytoloom-keep-going")
-    keep_going.parent.mkdirs()
-    if (plan.positions > 1) keep_going.text = ''
-    else keep_going.delete()
-    def apart = plan.positions > 1 ? plan.steps.collectMany { step -> step.phases.values().flatten().findAll { job -> job.position }*.id } : []
-    System.properties.put('cytoloom.apart', apart.toSet())
-    // With --from, files of an earlier run join the stream.
-    def given = (plan.given ?: []).collect { one -> java.nio.file.Path.of(one.path) }
-    return [steps: plan.steps, given: given, outdir: outdir, mounts: plan.mounts ?: []]
-}
-
-/** The same with ordinary maps: those of JsonSlurper fill on first use, which two threads break. */
-def plain(value) {
-    if (value instanceof Map) return value.collectEntries { name, one -> [name, plain(one)] }
-    return value instanceof List ? value.collect { one -> plain(one) } : value
-}
-
 /** What holds for all jobs on a cluster, where the resource YAML says nothing else. */
 def site_names() {
     return ['partition', 'gpu_partition', 'gpu_type', 'account', 'qos']
-}
-
-def run_planner() {
-    def folder = "${environments_folder()}/${environment_of('core')}"
-    if (!file("${folder}/bin/python").exists()) stop(66, "environment 'core' is missing: run ./cytoloom setup core")
-    def path = file("${workDir}/plan-${workflow.sessionId}.json")
-    path.parent.mkdirs()
-    def command = ["${folder}/bin/python", "${projectDir}/bin/plan_pipeline.py", '--pipeline', params.pipeline, '--out', path]
-    ['outdir', 'resources', 'input', 'until', 'from', 'sweep', 'assume_shape', 'scheduler'].plus(site_names()).each { name -> if (params[name]) command += ["--${name}", params[name]] }
-    ['dry_run', 'verify_inputs'].each { name -> if (params[name]) command << "--${name}" }
-    def builder = new ProcessBuilder(command.collect { word -> word.toString() }).inheritIO()
-    builder.environment().put('PYTHONDONTWRITEBYTECODE', '1')
-    builder.environment().keySet().removeAll(['PYTHONPATH', 'PYTHONHOME'])
-    def code = builder.start().waitFor()
-    if (code || params.dry_run) System.exit(code)
-    return path
 }
 
 /** What the crate of a run says of Nextflow: nothing that changes from run to run by itself. */
@@ -244,6 +171,10 @@ def share(publish, resources, plan) {
     properties.put('cytoloom.outdir', plan.outdir)
     properties.put('cytoloom.failures', new java.util.concurrent.ConcurrentHashMap())
     properties.put('cytoloom.publish_mode', publish_mode(plan.outdir))
+    // Copies are ours, not Nextflow's: a file is there whole or not at all, and a full disk is told.
+    def copied = properties['cytoloom.publish_mode'] == 'copy'
+    properties.put('cytoloom.copies', copied ? publish.values().inject([:]) { all, one -> all + one } : [:])
+    if (copied) properties.put('cytoloom.copier', start_python('cytoloom.copies', plan.outdir))
     properties.put('cytoloom.binds', binds(plan.mounts))
     // For conf/: the plan's value, or another where it gives none. By process, not by job: the
     // task that stands for a SLURM array has no job, yet its directives are what sbatch gets.
@@ -416,102 +347,7 @@ def quoted(names) {
     return names.collect { name -> quote(name) }.join(' ')
 }
 
-/** Where below outdir a file goes, or null where it is not a result. */
+/** Where below outdir Nextflow links a file, or null where it does not. */
 def published(job, name) {
-    return System.properties['cytoloom.publish'][job.id][name - 'out/']
-}
-
-// ---- The end
-
-/** List the positions that failed, and take away the files that stand for what they lack; true if any did. */
-def list_failures() {
-    def failures = System.properties['cytoloom.failures'] ?: [:]
-    def said = failures.values().toSet().sort()
-    def outdir = System.properties['cytoloom.outdir']
-    def places = (System.properties['cytoloom.publish'] ?: [:]).values().inject([:]) { all, one -> all + one }
-    failures.keySet().each { path ->
-        def name = file(path).name
-        def result = places[name] ? file("${outdir}/${places[name]}") : null
-        if (result && result.exists() && failure_of(result) != null) {
-            result.delete()
-            if (!result.parent.list()) result.parent.delete()
-        }
-        file(path).delete()
-    }
-    if (outdir) file("${outdir}/pipeline_info/failed.txt").delete()
-    if (!said) return false
-    file("${outdir}/pipeline_info/failed.txt").text = said.join('\n') + '\n'
-    def positions = said.collect { line -> line.tokenize(':')[0] }.toSet()
-    System.err.println("cytoloom: ${positions.size()} position${positions.size() > 1 ? 's' : ''} failed, the others are done; -resume tries again:")
-    said.each { line -> System.err.println("cytoloom:   ${line}") }
-    def asked = System.getenv('CYTOLOOM_EXIT_FILE')
-    if (asked) file(asked).text = '65'
-    return true
-}
-
-/** After success clean up, if asked; after a failure say in few words what, and where. */
-def finish(plan) {
-    def failed = list_failures()
-    def lost = System.properties['cytoloom.lost'].values()
-    lost.each { one ->
-        say_failed(one.failed, one.folder)
-        System.err.println("cytoloom: steps after it by afterany went on; ${one.ids.size() - 1} tasks that need it did not run")
-    }
-    if (workflow.success && !lost && !failed && !workflow.stubRun) {
-        def missing = published_paths(plan.outdir).any { path -> !java.nio.file.Files.exists(path) }
-        if (missing) say_unwritten(plan.outdir)
-        else if (params.cleanup) clean(plan)
-    }
-    if (!workflow.success && workflow.errorReport) summarise(plan.outdir)
-}
-
-/**
- * Delete the folders of all tasks of this run, those of failed attempts too. Results are hard
- * links, so they stay; -resume and --from have nothing left to begin with.
- */
-def clean(plan) {
-    if (System.properties['cytoloom.publish_mode'] != 'link') {
-        System.err.println("cytoloom: results are copies, so --cleanup leaves ${workDir}: delete it when they are whole")
-        return
-    }
-    def info = "${plan.outdir}/pipeline_info"
-    def made = file("${info}/files.tsv").readLines().collect { line -> java.nio.file.Path.of(line.split('\t')[1]) } - plan.given
-    def trace = file("${info}/trace.txt").readLines()*.split('\t')
-    def column = trace[0].findIndexOf { name -> name == 'workdir' }
-    def tried = trace.drop(1).findAll { row -> row.size() > column }.collect { row -> java.nio.file.Path.of(row[column]) }
-    def folders = (made.collect { path -> path.parent.parent } + tried).toSet()
-    folders.findAll { folder -> folder.startsWith(workDir) && folder.nameCount == workDir.nameCount + 2 }.each { folder ->
-        folder.deleteDir()
-        if (folder.parent.exists() && !folder.parent.list()) folder.parent.deleteDir()
-    }
-}
-
-def published_paths(outdir) {
-    return System.properties['cytoloom.publish'].values().collectMany { places -> places.values() }.collect { place -> java.nio.file.Path.of("${outdir}/${place}") }
-}
-
-def say_unwritten(outdir) {
-    System.err.println("cytoloom: results could not be written to ${outdir}: make room there (or get the right to write) and run again with -resume")
-    def asked = System.getenv('CYTOLOOM_EXIT_FILE')
-    if (asked) file(asked).text = '75'
-}
-
-/** Which task failed, what it said, and where its folder is. */
-def summarise(outdir) {
-    def report = workflow.errorReport
-    if (report.contains('Failed to publish file')) return say_unwritten(outdir)
-    def asked = System.getenv('CYTOLOOM_EXIT_FILE')
-    def task = (report =~ /(?s)process > '[^']*? \((.*?)\)'\n/)
-    def folder = (report =~ /Work dir:\s+(\S.*)/)
-    if (task.find() && folder.find()) say_failed(task.group(1), folder.group(1))
-    // Nextflow itself ends with 1 whatever the task's exit status was: ./cytoloom asks for it.
-    if (asked && workflow.exitStatus) file(asked).text = workflow.exitStatus.toString()
-}
-
-def say_failed(task, folder) {
-    def errors = file("${folder}/.command.err")
-    def said = errors.exists() ? errors.readLines().findAll { line -> line.trim() } : []
-    System.err.println("cytoloom: failed: ${task}: ${said ? said.last() : 'no message'}")
-    def again = workflow.containerEngine ? '.command.run' : '.command.sh'
-    System.err.println("cytoloom: its folder: ${folder} (bash ${again} runs it again)")
+    return System.properties['cytoloom.publish_mode'] == 'copy' ? null : System.properties['cytoloom.publish'][job.id][name - 'out/']
 }

@@ -11,6 +11,7 @@ minutes, or of a process that is gone, is stale and is taken over. Standard libr
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -63,9 +64,11 @@ def holding(outdir: Path | str) -> Iterator[int]:
             if not _is_still(path, file):
                 continue  # its holder ended and removed it in between
             _refuse_if_held(path, file, locked)
-            os.truncate(file, sign(file))
-            yield file
-            path.unlink(missing_ok=True)
+            try:
+                os.truncate(file, sign(file))
+                yield file
+            finally:
+                path.unlink(missing_ok=True)
             return
 
 
@@ -157,8 +160,10 @@ def main(outdir: str) -> int:
         print(error, flush=True)
         return error.exit_code
     except OSError as error:
-        print(f"{error.filename or outdir}: {error.strerror}: cannot be written", flush=True)
-        return 65
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        what = "make room there and run again" if full else "cannot be written"
+        print(f"{error.filename or outdir}: {error.strerror}: {what}", flush=True)
+        return 75 if full else 65
     return 0
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import faults
+import nextflow
 import pytest
 from nextflow import run, trace, trace_rows
 
@@ -100,40 +101,61 @@ def test_a_disk_that_is_full_while_a_shard_is_written(tmp_path, slurm):
     prepare(tmp_path, side=1200)
     (tmp_path / "quick.config").write_text(faults.CONFIG)
     words = [*WORDS, "-c", "quick.config", "-profile", "slurm,local"]
-    plain = run([*words, "--outdir", "plain"], tmp_path, "v1", env=slurm.env)
+
+    def run(words):
+        # A copy: methods.md names the commit of a checkout, and whether it has changes.
+        return nextflow.run(words, tmp_path, "v1", env=slurm.env, project=project)
+
+    project = nextflow.copy_project(tmp_path / "project")
+    plain = run([*words, "--outdir", "plain"])
     assert plain.returncode == 0, plain.text
     with small_disk(tmp_path / "small", "1m") as resize:
         words += ["-w", str(tmp_path / "small")]
-        failed = run(words, tmp_path, "v1", env=slurm.env)
+        failed = run(words)
         assert failed.returncode != 0
         (said,) = [line for line in failed.stderr.splitlines() if "cytoloom: failed:" in line]
         assert said.endswith("the disk is full (or over quota): make room and resume")
-        assert not faults.half_written(tmp_path / "small")
-        assert not faults.half_written(failed.outdir)
+        assert not faults.half_written(tmp_path)
         done = faults.finished(failed.outdir)
         resize("200m")
-        result = run([*words, "-resume"], tmp_path, "v1", env=slurm.env)
+        result = run([*words, "-resume"])
         assert result.returncode == 0, result.text
         assert faults.ran(result) == set(trace(result)) - done
         assert faults.results(result.outdir) == faults.results(tmp_path / "plain")
+        assert not faults.half_written(tmp_path)
 
 
 @pytest.mark.full
 def test_an_output_folder_that_is_full(tmp_path):
+    """It is on another file system than the work folder, so results are copies."""
     prepare(tmp_path, side=1200)
     with small_disk(tmp_path / "results", "1m") as resize:
         failed = run(WORDS, tmp_path, "v1")
         assert failed.returncode != 0
-        assert "Failed to publish file" in failed.text or "could not be written" in failed.text
+        (line,) = [line for line in failed.stderr.splitlines() if "could not be written" in line]
+        assert line.endswith(
+            f"could not be written to {failed.outdir}: the disk is full (or over quota): "
+            "make room and run again with -resume"
+        )
+        assert "Failed to publish" not in failed.text
+        assert not faults.half_written(tmp_path)
+        kept = faults.results(failed.outdir)
+        pages = [
+            failed.outdir / "pipeline_info" / f"{name}.html" for name in ("report", "timeline")
+        ]
+        assert all(page.read_text().rstrip().endswith("</html>") for page in pages if page.exists())
         resize("200m")
         result = run([*WORDS, "-resume"], tmp_path, "v1")
         assert result.returncode == 0, result.text
+        assert set(trace(result).values()) == {"CACHED"}
+        assert all(page.exists() for page in pages)
         copied = faults.results(result.outdir)
-        assert "images/p1.ome.zarr/0/zarr.json" in copied
+        assert kept.items() <= copied.items()
         made = [Path(row["workdir"]) / "out" for row in trace_rows(result)]
         (store,) = [out / "p1.ome.zarr" for out in made if (out / "p1.ome.zarr").exists()]
         whole = {f"images/p1.ome.zarr/{name}": one for name, one in faults.results(store).items()}
-        assert whole.items() <= copied.items()
+        assert "images/p1.ome.zarr/0/zarr.json" in whole
+        assert {n: one for n, one in copied.items() if n.startswith("images/")} == whole
 
 
 @pytest.mark.full
@@ -141,7 +163,8 @@ def test_an_input_folder_that_cannot_be_written(tmp_path):
     inputs = tmp_path / "inputs"
     inputs.mkdir()
     prepare(inputs)
-    plain = run([*WORDS[:-1], str(tmp_path / "plain")], inputs, "v1")
+    project = nextflow.copy_project(tmp_path / "project")  # not a checkout, as above
+    plain = run([*WORDS[:-1], str(tmp_path / "plain")], inputs, "v1", project=project)
     assert plain.returncode == 0, plain.text
     mount = ["mount", "--bind", "-o", "ro", str(inputs), str(inputs)]
     if os.geteuid() or subprocess.run(mount, check=False).returncode:
@@ -150,7 +173,7 @@ def test_an_input_folder_that_cannot_be_written(tmp_path):
         start = tmp_path / "start"
         start.mkdir()
         words = ["--pipeline", f"{inputs}/p.yaml", "--resources", f"{inputs}/r.yaml"]
-        result = run([*words, "--outdir", "results"], start, "v1")
+        result = run([*words, "--outdir", "results"], start, "v1", project=project)
         assert result.returncode == 0, result.text
         assert faults.results(result.outdir) == faults.results(tmp_path / "plain")
         refused = run([*words, "--outdir", str(inputs / "results")], start, "v1")
