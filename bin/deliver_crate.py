@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Crate: what describes a run to others, as a Workflow Run RO-Crate and in words for a paper."""
 
+import csv
 import datetime as dt
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from cytoloom.report.inputs import read_run
 
 PROJECT = Path(__file__).resolve().parents[1]
 MOST_FILES = 2000  # entries of one folder of results that are named one by one
+JOINED, RECORD = "provenance.jsonl", ".provenance.json"
 ITS_OWN = ".zarr", ".geff", ".ctc"  # folders that are one thing
 
 
@@ -152,6 +154,7 @@ def find_results(
     digests
         Digests of folders by name, as the tasks computed them.
     """
+    published = {path: name for path, name in published.items() if (inputs / name).exists()}
     tops = Counter(path.split("/")[0] for path in published if "/" in path)
     tops.pop("pipeline_info", None)
     yield from (Result(top, True) for top in sorted(tops))
@@ -183,11 +186,11 @@ def slugs_of(run: Mapping[str, Any]) -> dict[str, str]:
 
 def records_in(inputs: Path) -> Iterator[str]:
     """Yield the provenance of all tasks that ended before this one."""
-    joined = inputs / "provenance.jsonl"
+    joined = inputs / JOINED
     if joined.is_file():
         with open(joined, encoding="utf-8") as lines:
             yield from lines
-    yield from (read_record(path) for path in sorted(inputs.glob("*.provenance.json")))
+    yield from (read_record(path) for path in sorted(inputs.glob(f"*{RECORD}")))
 
 
 def folder_digests(inputs: Path) -> dict[str, str]:
@@ -198,6 +201,26 @@ def folder_digests(inputs: Path) -> dict[str, str]:
         if str(record.get("executable", "")).startswith("deliver_"):
             found |= record.get("outputs", {})
     return found
+
+
+def link_finished(trace: Path, inputs: Path, results: Container[str]) -> None:
+    """Link results and provenance of the tasks that ended well by a trace into a folder.
+
+    If the report was made, it has joined the provenance of all tasks before it.
+    """
+    with open(trace, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    found = {
+        path.name: path
+        for row in rows
+        if row["status"] in ("COMPLETED", "CACHED")
+        for path in Path(row["workdir"]).glob("out/*")
+    }
+    joined = JOINED in found
+    for name, path in found.items():
+        record = name.endswith(RECORD) and (not joined or name == JOINED + RECORD)
+        if name in results or record:
+            (inputs / name).symlink_to(path)
 
 
 def main(
@@ -213,13 +236,27 @@ def main(
     out_checksums: cli.OutFile,
     out_workflow: cli.OutFile,
     out_pipeline: cli.OutFile,
+    failed: Annotated[
+        Path | None, typer.Option(help="why the run failed, line by line (text)")
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            help="of a run that failed: its trace; links to what it made are put into the "
+            "folder inputs"
+        ),
+    ] = None,
 ) -> None:
     """Describe a run to others: RO-Crate, methods for a paper, versions, parameters, digests.
 
     The crate is RO-Crate 1.1 with the profiles Process, Workflow and Provenance Run Crate. It
-    refers to the input where it lies. Times are those of the tasks that made the results.
+    refers to the input where it lies. Times are those of the tasks that made the results. Of a
+    run that failed there is no text for a paper.
     """
     about, found = read_run(run), read_facts(facts)
+    reasons = failed.read_text(encoding="utf-8").splitlines() if failed else []
+    if trace:
+        link_finished(trace, inputs, set(found["results"].values()))
     found["engine"] = read_engine(engine, found["families"])
     works = read_records(records_in(inputs), slugs_of(about))
     resolve(found, works)
@@ -234,11 +271,12 @@ def main(
         file.writelines(checksum_lines(found))
     known = load_citations()
     known["cytoloom"] = {**known["cytoloom"], "version": about["version"]}
-    text, keys = write_methods(about, found, known)
-    with writing(out_methods) as path:
-        path.write_text(text, encoding="utf-8")
-    with writing(out_references) as path:
-        path.write_text(bibtex(keys, known), encoding="utf-8")
+    if not reasons:
+        text, keys = write_methods(about, found, known)
+        with writing(out_methods) as path:
+            path.write_text(text, encoding="utf-8")
+        with writing(out_references) as path:
+            path.write_text(bibtex(keys, known), encoding="utf-8")
     write_yaml(out_versions, versions(about, found, works))
     write_yaml(out_parameters, parameters(about, found))
     own = {
@@ -249,9 +287,9 @@ def main(
         "pipeline_info/pipeline.yaml": out_pipeline,
     }  # fmt: skip
     results = [*find_results(found["results"], inputs, folder_digests(inputs))]
-    results += [_file(path, here) for path, here in own.items()]
+    results += [_file(path, here) for path, here in own.items() if here.exists()]
     now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
-    crate = actions.build(Made(about, found, works, results, now))
+    crate = actions.build(Made(about, found, works, results, now, reasons))
     with writing(out_crate) as path:
         path.write_text(json.dumps(crate, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cytoloom import cli, tables
-from cytoloom.files import find, writing
+from cytoloom.files import find, is_there, writing
 
 NAMED = cli.Contract("control")
 
@@ -45,6 +45,7 @@ def main(
     network: Annotated[
         list[str] | None, NAMED, typer.Option(help="NAME=GLOB of networks; repeated")
     ] = None,
+    partial: cli.Partial = False,
 ) -> None:
     """Join the tables of all positions into one Parquet and one CSV file each.
 
@@ -55,12 +56,16 @@ def main(
         read = {}
         for text in table or ():
             name, _, pattern = text.rpartition("=")
+            if partial and not is_there(pattern):
+                continue
             read[name] = tables.read_arrow(pattern)
             tables.write_arrow(folder / f"{name}.parquet", read[name])
             write_csv(read[name], folder / f"{name}.csv")
         write_columns(read, folder / "columns.csv")
         for text in network or ():
             _, _, pattern = text.rpartition("=")
+            if partial and not is_there(pattern):
+                continue
             for path in find(pattern, what="network"):
                 shutil.copyfile(path, folder / path.name)
 

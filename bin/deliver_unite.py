@@ -12,7 +12,7 @@ import typer
 from cytoloom import cli, images, layouts, pixels, tables, union
 from cytoloom import statistics as histograms
 from cytoloom.errors import UsageError
-from cytoloom.files import find, writing
+from cytoloom.files import find, is_there, writing
 from cytoloom.pyramids import level_shapes, scales
 
 COLOURS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF", "FFFFFF")
@@ -138,6 +138,7 @@ def main(
     frames: Annotated[
         list[str] | None, NAMED, typer.Option(help="NAME=GLOB of the times of an image's frames")
     ] = None,
+    partial: cli.Partial = False,
 ) -> None:
     """Unite layers into one OME-Zarr 0.5 store without copying a pixel.
 
@@ -149,6 +150,9 @@ def main(
 
     def opened(options: list[str] | None, kind: str, smaller: list[str] | None) -> list[Named]:
         levels = split(smaller)
+        named = split(options)
+        if partial:
+            named = {n: p for n, p in named.items() if is_there(p) and is_there(levels.get(n, p))}
         return [
             Named(
                 name,
@@ -156,7 +160,7 @@ def main(
                 find(pattern),
                 find(levels[name]) if name in levels else [],
             )
-            for name, pattern in split(options).items()
+            for name, pattern in named.items()
         ]
 
     pictures, labels = opened(image, "image", pyramid), opened(label, "label", label_pyramid)

@@ -5,7 +5,8 @@
  * that waits for another starts when all files of the other are there. Where it waits by
  * `afterany` and needs no data of the other, it also starts when the other has failed. Then the
  * failure does not end the run; a note in the stream says what will not be made, so that each
- * process still ends after its planned number of jobs.
+ * process still ends after its planned number of jobs. A job that gathers (`incomplete` of the
+ * plan: what its command gets added) then does without what is lost: what is whole is delivered.
  */
 
 // ---- Jobs that start
@@ -51,6 +52,7 @@ def first_tasks(jobs) {
  */
 def next_tasks(jobs) {
     def found = jobs.collectEntries { job -> [job.id, []] }
+    def wanted = jobs.collectEntries { job -> [job.id, job.inputs.size()] }
     def readers = [:]
     jobs.each { job -> job.inputs.each { name -> readers.get(name, []) << job } }
     def after = after_of(jobs).toSet()
@@ -64,13 +66,26 @@ def next_tasks(jobs) {
         ready.removeAll { job -> never.contains(job.id) }
         (lost ? [] : readers.remove(path.name) ?: []).findAll { job -> found.containsKey(job.id) }.each { job ->
             found[job.id] << path
-            if (found[job.id].size() == job.inputs.size()) ready << job
+            if (found[job.id].size() == wanted[job.id]) ready << job
         }
-        def started = after ? [] : ready.collect { job -> [job, found.remove(job.id).sort { one -> one.name }] }
+        (lost ? lost.fewer : [:]).findAll { id, _names -> found.containsKey(id) }.each { id, names ->
+            wanted[id] = names.size()
+            found[id] = found[id].findAll { one -> names.contains(one.name) }
+            readers.each { name, waiting -> if (!names.contains(name)) waiting.removeAll { job -> job.id == id } }
+            ready.removeAll { job -> job.id == id }
+            if (found[id].size() == wanted[id]) ready << jobs.find { job -> job.id == id }
+        }
+        def started = after ? [] : ready.collect { job -> with_what_is_there(job, found.remove(job.id).sort { one -> one.name }) }
         if (!after) ready.clear()
         count_down(started.size() + never.size())
         started + never.collect { _id -> [null, []] }
     }
+}
+
+/** A job that starts, [job, [path]]; the command of one that does without some files says so. */
+def with_what_is_there(job, paths) {
+    if (paths.size() == job.inputs.size()) return [job, paths]
+    return [job + [command: "${job.command} ${System.properties['cytoloom.incomplete'][job.id]}".trim().toString()], paths]
 }
 
 // ---- Jobs that wait for others, and what is lost with a job
@@ -87,6 +102,7 @@ def share_order(steps) {
     properties.put('cytoloom.notes', [])
     properties.put('cytoloom.left', new java.util.concurrent.atomic.AtomicInteger(jobs.size()))
     properties.put('cytoloom.may_fail', may_fail)
+    properties.put('cytoloom.incomplete', jobs.findAll { job -> job.incomplete != null }.collectEntries { job -> [job.id, job.incomplete] })
     // For conf/: what becomes of the run when a task has failed for good.
     properties.put('cytoloom.failed', { task ->
         if (may_fail.contains(task.tag)) lose(task, jobs, files_of(strictly, steps))
@@ -117,18 +133,38 @@ def files_of(after, steps) {
 def lose(task, jobs, strictly_after) {
     def lost = System.properties['cytoloom.lost']
     def first = jobs.find { job -> job.id == task.tag }
-    def (ids, gone) = with_readers([first.id].toSet(), first.outputs.toSet(), jobs, strictly_after)
+    def earlier = lost.values()
+    def (ids, gone) = with_readers(
+        earlier.collectMany { one -> one.ids }.toSet() + first.id, earlier.collectMany { one -> one.gone }.toSet() + first.outputs, jobs, strictly_after)
+    def fewer = jobs.findAll { job -> job.incomplete != null && !ids.contains(job.id) && job.inputs.any { name -> gone.contains(name) } }
+        .collectEntries { job -> [job.id, whole_layers(job.inputs, gone).toSet()] }
     def name = "lost-${lost.size()}".toString()
-    lost.put(name, [failed: task.tag, folder: task.workDir.toString(), ids: ids, gone: gone])
+    lost.put(name, [failed: task.tag, folder: task.workDir.toString(), ids: ids - earlier.collectMany { one -> one.ids }, gone: gone, fewer: fewer])
     System.properties['cytoloom.notes'].each { notes -> notes << [name: name] }
 }
 
 /** Ids and outputs of jobs, with those that need them, directly or through others. */
 def with_readers(ids, gone, jobs, strictly_after) {
     def next = jobs.findAll { job ->
-        !ids.contains(job.id) && (job.inputs + (strictly_after[job.id] ?: [])).any { name -> gone.contains(name) }
+        !ids.contains(job.id) && cannot_run(job, gone, strictly_after[job.id] ?: [])
     }
     return next
         ? with_readers(ids + next*.id, gone + next*.outputs.flatten(), jobs, strictly_after)
         : [ids, gone]
+}
+
+def cannot_run(job, gone, after) {
+    if (after.any { name -> gone.contains(name) }) return true
+    return job.inputs.any { name -> gone.contains(name) } && (job.incomplete == null || !whole_layers(job.inputs, gone))
+}
+
+/** Files of layers that lack none. */
+def whole_layers(names, gone) {
+    def touched = names.findAll { name -> gone.contains(name) }.collect { name -> layer_of(name) }.toSet()
+    return names.findAll { name -> !gone.contains(name) && !touched.contains(layer_of(name)) }
+}
+
+/** A name is <position>.<tag>.<channel>.<kind>.<part>.<ext>. */
+def layer_of(name) {
+    return name.endsWith('.provenance.json') ? name : name.tokenize('.').take(4).join('.')
 }

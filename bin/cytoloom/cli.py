@@ -81,6 +81,9 @@ Channel = Annotated[str | None, _CONTROL, typer.Option(help="name of the new cha
 Channels = Annotated[
     list[str] | None, _CONTROL, typer.Option(help="names of the new channels, in order")
 ]
+Partial = Annotated[
+    bool, _CONTROL, typer.Option("--partial", help="leave out layers of which no file is there")
+]
 Cores = Annotated[int, _CONTROL, typer.Option(min=1, help="processor cores to use")]
 
 

@@ -56,6 +56,14 @@ def find(pattern: Path | str, *, what: str = "input") -> list[Path]:
     return found
 
 
+def is_there(pattern: Path | str) -> bool:
+    """Whether a path or glob names any file."""
+    try:
+        return bool(find(pattern))
+    except InputMissing:
+        return False
+
+
 def digest(path: Path | str) -> str:
     """Return the BLAKE2b-160 of a file, or of a folder's relative names and contents."""
     path = Path(path)

@@ -288,3 +288,36 @@ def test_points_of_a_sweep_are_one_step():
     (work,) = read_records(lines, {"T": "T", "T_1": "T", "T_2": "T"})
     assert work.tasks == 2
     assert work.arguments == {"min_iou": [0.1, 0.2]}
+
+
+def test_a_run_that_failed_says_so_and_what_there_is(made):
+    """A trace names two tasks that ended well; their results and records are taken, no others."""
+    place = made / "failed"
+    for number, name in enumerate(("p1.ome.zarr", "p2.ome.zarr"), start=1):
+        (place / str(number) / "out" / name).mkdir(parents=True)
+    ended = record("segment_stardist", 9)
+    name = "p1.StarDist.B.label.0000.zarr.provenance.json"
+    (place / "1" / "out" / name).write_text(json.dumps(ended))
+    rows = [("workdir", "status"), ("1", "COMPLETED"), ("2", "FAILED"), ("gone", "CACHED")]
+    lines = "".join(f"{place / a if a != 'workdir' else a}\t{status}\n" for a, status in rows)
+    (place / "trace.txt").write_text(lines)
+    (place / "failed.txt").write_text("Track p1 B: out of\nUnite: it's <lost>\n")
+    (place / "in").mkdir()
+    words = ["--run", "plan.run.json", "--facts", "plan.facts.json", "--engine", "engine.json"]
+    words += ["--inputs", place / "in", "--trace", place / "trace.txt"]
+    words += ["--failed", place / "failed.txt"]
+    for role, name in OUT.items():
+        words += [f"--out-{role}", f"failed/out/{name}"]
+    done = program("deliver_crate", *words, cwd=made)
+    assert done.returncode == 0, done.stderr
+    document = json.loads((place / "out" / "ro-crate-metadata.json").read_text())
+    crate = {entity["@id"]: entity for entity in document["@graph"]}
+    assert crate["#run"]["actionStatus"] == "http://schema.org/FailedActionStatus"
+    assert crate["#run"]["error"] == "Track p1 B: out of\nUnite: it's <lost>"
+    assert "The run failed" in crate["./"]["description"]
+    assert crate["#run-StarDist-segment_stardist"]["actionStatus"].endswith("CompletedActionStatus")
+    assert not [one for one in crate if "track_laptrack" in one and one.startswith("#run-")]
+    assert "images/p1.ome.zarr/" in crate
+    assert "images/p2.ome.zarr/" not in crate
+    assert not {"methods.md", "references.bib"} & set(crate)
+    assert not (place / "out" / "methods.md").exists()

@@ -115,3 +115,32 @@ def test_where_links_fail_it_is_a_copy_and_says_so(tmp_path, monkeypatch):
     linker.place(tmp_path / "a", tmp_path / "b" / "c")
     assert (tmp_path / "b" / "c").read_text() == "pixels"
     assert linker.summary() in ("1 by copy", "1 by reflink")
+
+
+def test_what_is_lost_is_left_out_only_when_asked_for(tmp_path, project):
+    grid = Grid.of((2, 1, 40, 30), (1, 1), batches=(1,))
+    data = np.arange(2 * 40 * 30, dtype=np.uint16).reshape(2, 1, 40, 30)
+    for index, region in enumerate(grid.tiles(1)):
+        like = layout_of(grid, data.dtype, "image")
+        images.write_part(
+            tmp_path / f"a.{index:04d}.zarr", data[region.slices], region=region, like=like
+        )
+    words = [sys.executable, project / "bin" / "deliver_unite.py", "--out-store", "p.ome.zarr"]
+    words += ["--image", "A=a.*.zarr", "--image", "B=b.*.zarr", "--label", "L=l.*.zarr"]
+    words += ["--statistics", "B=b.*.parquet"]
+
+    def unite(*more):
+        return subprocess.run(
+            [*words, *more], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    refused = unite()
+    assert refused.returncode == 66
+    assert "b.*.zarr" in refused.stderr
+    assert not (tmp_path / "p.ome.zarr").exists()
+    done = unite("--partial")
+    assert done.returncode == 0, done.stderr
+    root = zarr.open_group(tmp_path / "p.ome.zarr", mode="r")
+    np.testing.assert_array_equal(root["0"][:, 0], data)
+    assert [one["label"] for one in root.attrs["ome"]["omero"]["channels"]] == ["A"]
+    assert "labels" not in root

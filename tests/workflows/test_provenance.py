@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 import tifffile
-from nextflow import PROJECT, run
+from nextflow import PROJECT, run, trace
 from ruamel.yaml import YAML
 
 from launcher import install
@@ -197,6 +197,48 @@ def test_a_part_and_then_the_rest(folder, tmp_path):
     assert check(rest, tmp_path)["problems"] == []
     page = (rest / "report.html").read_text(encoding="utf-8")
     assert "track_laptrack" in page
+
+
+def test_a_run_that_failed_says_so_and_delivers_what_is_whole(folder, tmp_path):
+    """The last step needs nothing of the one that failed, and waits for it by `afterany`."""
+    yaml = YAML(typ="safe")
+    pipeline = yaml.load(PIPELINE)
+    for key in ("channels", "labels"):
+        pipeline[key]["B"] = pipeline[key]["T cell <µ>"]
+    pipeline["pipeline"]["label_to_sparse"]["image_label_pair"].append(["B", "B"])
+    last = {"name": "FeatureFilter", "tag": "Last", "channels": ["B"]}
+    last["args"] = {"column": "label", "operation": ">=", "value": 1}
+    pipeline["pipeline"]["postprocessing"].append(last)
+    text = json.dumps(pipeline)
+    afterany = "{dependency: Keep, dependency_type: afterany}"
+    (folder / "r.yaml").write_text(f"pipeline: {{postprocessing: {{Last: {afterany}}}}}\n")
+    words = ["--pipeline", "f.yaml", "--resources", "r.yaml", "--outdir", "failed"]
+    (folder / "f.yaml").write_text(text.replace('"label"', '"lable"', 1))
+    failed = run(words, folder)
+    assert failed.returncode != 0
+    assert check(failed.outdir, tmp_path)["problems"] == []
+    crate = entities(failed.outdir)
+    assert crate["#run"]["actionStatus"] == "http://schema.org/FailedActionStatus"
+    assert "lable" in crate["#run"]["error"]
+    assert crate["#run"]["error"] in failed.stderr
+    assert steps_of(crate)[:4] == ["ingest", "LabelToSparse", "Track it", "Last"]
+    assert not (failed.outdir / "methods.md").exists()
+    tags = {path.name.split(".")[0] for path in failed.outdir.glob("tables/*.parquet")}
+    assert tags == {"LabelToSparse", "Track_it", "Last"}
+    assert "images/p1.ome.zarr/" in crate
+    assert "report.html" in crate
+
+    (folder / "f.yaml").write_text(text)
+    mended = run([*words, "-resume"], folder)
+    assert mended.returncode == 0, mended.text
+    done = {name for name, status in trace(mended).items() if status == "COMPLETED"}
+    assert {one for one in done if "Keep" not in one} == {"export tables", "report", "crate"}
+    crate = entities(mended.outdir)
+    assert crate["#run"]["actionStatus"] == "http://schema.org/CompletedActionStatus"
+    assert "error" not in crate["#run"]
+    tags = {path.name.split(".")[0] for path in mended.outdir.glob("tables/*.parquet")}
+    assert tags == {"LabelToSparse", "Track_it", "Last", "Keep"}
+    assert (mended.outdir / "methods.md").exists()
 
 
 @pytest.mark.full

@@ -30,6 +30,7 @@ NEXTFLOW = "https://w3id.org/workflowhub/workflow-ro-crate#nextflow"
 GRAMMAR = "#pipeline-grammar"
 WORKFLOW = ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"]
 COMPLETED = "http://schema.org/CompletedActionStatus"
+FAILED = "http://schema.org/FailedActionStatus"
 NO_LICENCE = (
     "No licence has been chosen for these results. Whoever publishes them replaces this entity "
     "by the licence of the data."
@@ -67,6 +68,8 @@ class Made:
         What lies in the output folder.
     ended
         When the crate was written (ISO 8601).
+    failed
+        Why the run failed, line by line; empty where it did not.
     """
 
     run: Mapping[str, Any]
@@ -74,6 +77,7 @@ class Made:
     works: Sequence[Work]
     results: Sequence[Result]
     ended: str
+    failed: Sequence[str] = ()
 
 
 def build(made: Made) -> dict[str, Any]:
@@ -105,7 +109,8 @@ def _frame(graph: Graph, made: Made) -> None:
     graph.add(
         "./", "Dataset", name=run.get("description") or f"Analysis by {pipeline}",
         description=f"Results of the pipeline {pipeline} by Cytoloom {run['version']}: "
-        f"{len(run['positions'])} position(s), channels {channels}.",
+        f"{len(run['positions'])} position(s), channels {channels}."
+        + " The run failed: not all results are here." * bool(made.failed),
         datePublished=made.ended, license=reference("#licence"),
         conformsTo=[reference(profile) for profile in PROFILES],
         mainEntity=reference("pipeline_info/main.nf"),
@@ -232,7 +237,8 @@ def _run(
         "#run", "CreateAction", name=f"Run of {Path(made.run['pipeline']).name}",
         description="all tasks of the run; of a resumed run also those that were kept",
         instrument=reference("pipeline_info/main.nf"), agent=_agent(graph),
-        startTime=started, endTime=made.ended, actionStatus=COMPLETED,
+        startTime=started, endTime=made.ended,
+        actionStatus=FAILED if made.failed else COMPLETED, error="\n".join(made.failed),
         object=[pipeline, *data, *values], result=list(results),
     )  # fmt: skip
     if controls:

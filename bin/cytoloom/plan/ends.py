@@ -23,6 +23,7 @@ from cytoloom.regions import Region
 COMPARED_KINDS = ("label", "edges", "evaluation")  # what the points of a sweep are judged by
 SMALLEST_LEVEL = 512  # px: images no larger along y and x get no pyramid
 INNER_KINDS = ("corelabel", "objects", "numbers", "detections", "statistics")
+PARTIAL = "--partial"  # of programs that unite layers, where some are lost
 TABULAR = ("parquet", "graphml")
 Code = Callable[[str, str], str]
 Digests = Callable[[Opened, Sequence[Region]], list[str]]
@@ -286,6 +287,7 @@ def _unite(
             [store],
             publish={store: f"images/{store}"},
             position=place.slug,
+            incomplete=PARTIAL,
         ),
     )
 
@@ -380,7 +382,15 @@ def _export_tables(
     command.output("tables", "tables")
     step.add(
         "core",
-        core_job("export tables", command, code, files, ["tables"], publish={"tables": "tables"}),
+        core_job(
+            "export tables",
+            command,
+            code,
+            files,
+            ["tables"],
+            publish={"tables": "tables"},
+            incomplete=PARTIAL,
+        ),
     )
 
 
@@ -428,5 +438,6 @@ def _report(
             outputs,
             also=f"page {_page_digest()} run {run_digest}",
             publish={n: f"pipeline_info/{n}" if n.endswith("jsonl") else n for n in outputs},
+            incomplete="",
         ),
     )

@@ -31,6 +31,9 @@ class Job:
         For outputs that leave the work folder: name to path under the output folder.
     reads_engine
         Whether it reads what Nextflow says of itself, which then is part of the task.
+    incomplete
+        Of a job that gathers layers and can do without some that are lost: what its command
+        gets added then. None: it needs all its inputs.
     """
 
     id: str
@@ -47,6 +50,7 @@ class Job:
     position: str | None = None
     publish: dict[str, str] = field(default_factory=dict)
     reads_engine: bool = False
+    incomplete: str | None = None
 
 
 @dataclass

@@ -88,4 +88,5 @@ def _job_json(
         "publish": job.publish,
         "position": job.position,
         "reads_engine": job.reads_engine,
+        "incomplete": job.incomplete,
     }
