@@ -175,7 +175,7 @@ def wait_for(
 
 def results(outdir: Path) -> dict[str, str]:
     """Digest of each result by its path, without the records of a run, which hold times."""
-    records = ("report.html", "ro-crate-metadata.json", "methods.md")
+    records = ("report.html", "ro-crate-metadata.json")
     return {
         str(path.relative_to(outdir)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(outdir.rglob("*"))

@@ -50,7 +50,9 @@ def pipeline(folder, inputs, name, channel=CHANNEL):
 def plain(tmp_path_factory):
     folder = tmp_path_factory.mktemp("plain")
     pipeline(folder, folder / "inputs", "a")
-    result = run(["--pipeline", "a.yaml", "--outdir", "results"], folder, "v1")
+    # A copy, as below: methods.md names the commit of a checkout.
+    project = copy_project(folder / "project")
+    result = run(["--pipeline", "a.yaml", "--outdir", "results"], folder, "v1", project=project)
     assert result.returncode == 0, result.text
     return faults.results(result.outdir)
 

@@ -8,10 +8,12 @@
 # Node cpu1 in partition cpu (the default), node gpu1 in partition gpu with one pretended GPU:
 # --gres=gpu:1 is scheduled and CUDA_VISIBLE_DEVICES arrives, but there is no device. Each
 # node pretends 16 processors and 64 GB, and memory beyond what a job asked for ends it.
+# CYTOLOOM_SLURM (a folder) and CYTOLOOM_SLURM_PORT make a second one beside it.
 # What runs already is left as it is, so a second start changes nothing. Where SLURM is not
 # installed, root gets Debian's packages; anybody else is told. Exit code 69: cannot be had.
 set -euo pipefail
 root=${CYTOLOOM_SLURM:-/tmp/cytoloom-slurm}
+port=${CYTOLOOM_SLURM_PORT:-26817} # and the next two
 me=$(id -un)
 host=$(hostname -s)
 conf=$root/slurm.conf
@@ -51,7 +53,7 @@ SlurmctldPidFile=$root/run/slurmctld.pid
 SlurmdPidFile=$root/run/slurmd-%n.pid
 SlurmctldLogFile=$root/log/slurmctld.log
 SlurmdLogFile=$root/log/slurmd-%n.log
-SlurmctldPort=26817
+SlurmctldPort=$port
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
@@ -79,8 +81,8 @@ KillWait=5
 SlurmctldTimeout=60
 SlurmdTimeout=60
 GresTypes=gpu
-NodeName=cpu1 NodeHostname=$host NodeAddr=127.0.0.1 Port=26818 CPUs=16 RealMemory=64000 State=UNKNOWN
-NodeName=gpu1 NodeHostname=$host NodeAddr=127.0.0.1 Port=26819 CPUs=16 RealMemory=64000 Gres=gpu:pretended:1 State=UNKNOWN
+NodeName=cpu1 NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 1)) CPUs=16 RealMemory=64000 State=UNKNOWN
+NodeName=gpu1 NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 2)) CPUs=16 RealMemory=64000 Gres=gpu:pretended:1 State=UNKNOWN
 PartitionName=cpu Nodes=cpu1 Default=YES MaxTime=INFINITE DefaultTime=60 State=UP
 PartitionName=gpu Nodes=gpu1 MaxTime=INFINITE DefaultTime=60 State=UP
 END
