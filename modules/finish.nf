@@ -157,8 +157,8 @@ def last_words(folder) {
         def said = file("${folder}/${name}")
         said.exists() ? said.readLines().findAll { line -> line.trim() } : []
     }
-    def scheduler = all.findAll { line -> line.startsWith('slurmstepd: error: ') }
-    if (scheduler) return scheduler[0] - 'slurmstepd: error: '
+    def scheduler = all.findAll { line -> line ==~ /slurmstepd\S*: error: .*/ }
+    if (scheduler) return scheduler[0].replaceFirst(/^\S+ error: /, '')
     return own ? own.last() : 'no message'
 }
 
@@ -180,6 +180,8 @@ def describe_failure(plan, failed) {
     System.getProperties().put('cytoloom.copier', start_python('cytoloom.copies', plan.outdir))
     job.publish.each { name, place ->
         if (file("${scratch}/out/${name}").exists()) copy("${scratch}/out/${name}", place)
+        // A text for a paper would tell of a whole run.
+        else file("${plan.outdir}/${place}").delete()
     }
     copies_are_whole()
     scratch.deleteDir()

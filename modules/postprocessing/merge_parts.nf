@@ -13,7 +13,7 @@ process MERGE_PARTS {
     tuple val(job), path(inputs, stageAs: 'in/*')
 
     output:
-    path 'out/*', emit: made, topic: made
+    path({ job.outputs.collect { name -> "out/${name}" } }, emit: made, topic: made)
 
     script:
     script_of(job, task)
