@@ -62,13 +62,18 @@ def new(width: float = WIDTH, height: float = 2.75) -> tuple[Figure, Any]:
     return figure, figure.subplots()
 
 
-def to_img(figure: Figure, alt: str) -> str:
-    """Return a figure as an ``img`` element with a text for those who cannot see it."""
+def to_svg(figure: Figure) -> bytes:
+    """Return a figure as SVG."""
     out = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # signs that matplotlib's font lacks
         figure.savefig(out, format="svg", metadata={"Date": None}, dpi=120)
-    data = base64.b64encode(out.getvalue()).decode()
+    return out.getvalue()
+
+
+def to_img(figure: Figure, alt: str) -> str:
+    """Return a figure as an ``img`` element with a text for those who cannot see it."""
+    data = base64.b64encode(to_svg(figure)).decode()
     words = escape(alt, quote=True)
     width = round(figure.get_figwidth() * 96)
     return (

@@ -87,11 +87,15 @@ def contrast(frames: Sequence[NDArray], low: float = 0.5, high: float = 99.8) ->
     return windows
 
 
-def grey(frame: NDArray, window: Window, *, step: float = 1.0, bright: float = 1.0) -> Canvas:
+def grey(
+    frame: NDArray, window: Window, *, step: float = 1.0, bright: float = 1.0, enlarged: bool = True
+) -> Canvas:
     """Return a frame as greys, enlarged where it is small."""
     scaled = (np.nan_to_num(frame.astype(np.float64)) - window[0]) / (window[1] - window[0])
     pixels = np.rint(np.clip(scaled, 0, 1) * bright * (GREYS - 1)).astype(np.uint8)
     canvas = Canvas(pixels, step)
+    if not enlarged:
+        return canvas
     return Canvas(enlarge(pixels, canvas.enlarged), step / canvas.enlarged)
 
 
@@ -176,7 +180,10 @@ def nice_length(longest: float) -> float:
     return max(f * power for f in (1, 2, 5) if f * power <= longest * (1 + 1e-9))
 
 
-def figure_svg(canvas: Canvas, *, pixel_um: float, stamp: str, alt: str, lines: float = 24) -> str:
+def figure_svg(
+    canvas: Canvas, *, pixel_um: float, stamp: str, alt: str, lines: float = 24,
+    marks: Iterable[tuple[float, float, str, str]] = (),
+) -> str:  # fmt: skip
     """Return a picture as inline SVG with a scale bar and a stamp of the time.
 
     Parameters
@@ -185,6 +192,8 @@ def figure_svg(canvas: Canvas, *, pixel_um: float, stamp: str, alt: str, lines: 
         Micrometre along x of one pixel of the full image.
     lines
         Lines of text that the longer side of the picture would hold.
+    marks
+        Words on the picture: y and x in pixels of the full image, text, colour.
     """
     height, width = canvas.pixels.shape
     size = max(width, height) / lines
@@ -199,10 +208,21 @@ def figure_svg(canvas: Canvas, *, pixel_um: float, stamp: str, alt: str, lines: 
         f'<svg class="picture" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{escape(alt, quote=True)}">'
         f'<image width="{width}" height="{height}" href="{to_png(canvas)}"/>'
+        f"{_words(canvas, marks, size)}"
         f'<text x="{pad:.1f}" y="{size * 1.3:.1f}" {style}>{escape(stamp)}</text>'
         f'<rect x="{width - pad - bar:.1f}" y="{height - pad - size / 4:.1f}" '
         f'width="{bar:.1f}" height="{size / 4:.1f}" fill="#fff" stroke="#000" '
         f'stroke-width="{size / 14:.2f}"/>'
         f'<text x="{width - pad - bar / 2:.1f}" y="{height - pad - size * 0.55:.1f}" '
         f'text-anchor="middle" {style}>{text}</text></svg>'
+    )
+
+
+def _words(canvas: Canvas, marks: Iterable[tuple[float, float, str, str]], size: float) -> str:
+    return "".join(
+        f'<text x="{(x + 0.5) / canvas.step:.1f}" y="{(y + 0.5) / canvas.step + size / 3:.1f}" '
+        f'text-anchor="middle" font-size="{size:.1f}" font-weight="700" fill="{colour}" '
+        f'stroke="#000" stroke-width="{size / 6:.2f}" paint-order="stroke" '
+        f'font-family="sans-serif">{escape(text)}</text>'
+        for y, x, text, colour in marks
     )

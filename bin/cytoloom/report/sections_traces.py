@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cytoloom.report import charts, charts_illumination
+from cytoloom.report import charts, charts_illumination, example_cells
 from cytoloom.report.inputs import Inputs, Table
 from cytoloom.report.page import Block, Picture, Section, attempt
 from cytoloom.report.page import Table as PageTable
-from cytoloom.report.sections_positions import place_of
+from cytoloom.report.sections_positions import Place, place_of
 from cytoloom.report.stores import Multiscale
 from cytoloom.traces import features_of, split_column
 
@@ -39,6 +39,8 @@ def make(inputs: Inputs) -> Section | None:
                 draw = partial(_traces, table, name)
                 block.pictures += attempt(f"the traces {name}", draw)
         block.pictures += [p for c in _backgrounds(place) for p in c]
+        for table in tables[place.slug]:
+            block.pictures += _examples(inputs, place, table)
         if not block.pictures:
             block.notes.append("No cell is left: the table above says which filter took them.")
         blocks.append(block)
@@ -79,10 +81,30 @@ def _traces(table: Table, column: str) -> Picture | None:
     numbers = np.unique(cell[good])
     if not numbers.size:
         return None
-    chosen = numbers[np.unique(np.linspace(0, numbers.size - 1, CELLS).round().astype(int))]
+    chosen = example_cells.chosen(numbers, CELLS)
     figure = _trace_chart(column, cell, time, value, good, chosen)
     words = f"{column}: {chosen.size} of {numbers.size:,} cells; black: median of all"
     return Picture(charts.to_img(figure, f"Example traces. {words}"), words)
+
+
+def _examples(inputs: Inputs, place: Place, table: Table) -> list[Picture]:
+    """Return example cells on a frame of the movie, and over time beside their traces."""
+    columns = _shown_columns(table)
+    if place.store is None or not columns:
+        return []
+    channel = str(table.about.get("channel") or table.channel)
+    names = example_cells.channel_names([str(n) for n in inputs.run.get("channels", [])])
+    cells = cache(partial(example_cells.read_cells, table, columns[0]))
+    return [
+        *attempt(
+            f"the example cells of {place.name}",
+            lambda: example_cells.overview(place, channel, cells()),
+        ),
+        *attempt(
+            f"the example cells of {place.name} over time",
+            lambda: example_cells.over_time(place, columns[0], cells(), names, channel),
+        ),
+    ]
 
 
 def _trace_chart(

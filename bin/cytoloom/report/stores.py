@@ -89,6 +89,43 @@ class Multiscale:
         assert plane is not None
         return plane, step * thin
 
+    def crop(self, t: int, c: int, corner: tuple[int, int], side: int) -> NDArray[Any]:
+        """Read a square of one frame at full resolution, 0 beyond the image's edge.
+
+        Parameters
+        ----------
+        corner
+            y and x of its first pixel, which may lie outside of the image.
+        side
+            Pixels along y and x.
+
+        Returns
+        -------
+        ndarray, shape (side, side)
+            3-D: the maximum over the planes.
+        """
+        array = self._whole
+        y, x = corner
+        inside = tuple(
+            slice(max(0, start), max(0, min(start + side, size)))
+            for start, size in zip(corner, array.shape[-2:], strict=True)
+        )
+        square = np.zeros((side, side), array.dtype)
+        for z in range(0, array.shape[2], PLANES):
+            block = np.asarray(array[t, c, z : z + PLANES, *inside]).max(axis=0)
+            into = square[inside[0].start - y :, inside[1].start - x :]
+            into = into[: block.shape[0], : block.shape[1]]
+            np.maximum(into, block, out=into)
+        return square
+
+    @cached_property
+    def _whole(self) -> Any:
+        import zarr
+
+        if not self.levels:
+            raise BadData(f"{self.path.name}: no image")
+        return zarr.open_array(self.path / self.levels[0], mode="r")
+
 
 @dataclass(frozen=True)
 class Store:
