@@ -126,7 +126,7 @@ def background(bench):
 
     def fast():
         path = bench.out("ours_background.zarr")
-        ours.main(light, labels, path, outside=ours.Outside.constant)
+        ours.main(light, path, label=labels, outside=ours.Outside.constant)
         return str(path)
 
     def close(first, second):

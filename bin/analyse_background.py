@@ -25,9 +25,11 @@ def round_in_place(background):
 
 def main(
     image: cli.Image,
-    label: cli.Label,
     out_background: cli.OutImage,
     out_statistics: cli.OutStatistics = None,
+    label: Annotated[
+        str | None, cli.Contract("input"), typer.Option(help="label layer: a path or quoted glob")
+    ] = None,
     region: cli.RegionText = None,
     channel: cli.Channel = None,
     tile: Annotated[
@@ -50,10 +52,13 @@ def main(
 
     The image is of one channel, the label image may be of another (phase contrast). Nothing is
     subtracted: Extraction does that. Where cells cover a whole frame, it is the frame's first
-    percentile.
+    percentile. Without a label image nothing counts as a cell.
     """
-    layer, cells = images.open_layer(image, kind="image"), images.open_layer(label, kind="label")
-    if layer.shape != cells.shape:
+    layer = images.open_layer(image, kind="image")
+    cells = images.open_layer(label, kind="label") if label else None
+    if cells is None:
+        cli.log.warning("no label image: the background is that of whole frames, cells included")
+    elif layer.shape != cells.shape:
         raise BadData(
             f"image {layer.channel!r} and label image {cells.channel!r} differ in shape: they must "
             "be of one position"
@@ -62,7 +67,8 @@ def main(
     tiles = (fitting_tile(layer.shape[2], tile), fitting_tile(layer.shape[3], tile))
     data = np.empty(box.shape, np.float32)
     for index, frame in enumerate(cli.progress(box.frames, "frames", len(box.frames))):
-        planes, covered = layer.read(box.frame(frame))[0], cells.read(box.frame(frame))[0] > 0
+        planes = layer.read(box.frame(frame))[0]
+        covered = cells.read(box.frame(frame))[0] > 0 if cells else np.zeros(planes.shape, bool)
         for z, plane in enumerate(planes):
             background_of(plane, covered[z], tiles, dilation, outside, out=data[index, z])
             round_in_place(data[index, z])

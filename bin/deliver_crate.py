@@ -236,6 +236,7 @@ def main(
     out_checksums: cli.OutFile,
     out_workflow: cli.OutFile,
     out_pipeline: cli.OutFile,
+    out_config: cli.OutFile = None,  # type: ignore[assignment]
     failed: Annotated[
         Path | None, typer.Option(help="why the run failed, line by line (text)")
     ] = None,
@@ -267,6 +268,9 @@ def main(
         path.write_bytes((PROJECT / "main.nf").read_bytes())
     with writing(out_pipeline) as path:
         path.write_text(about["pipeline_text"], encoding="utf-8")
+    if out_config:
+        with writing(out_config) as path:
+            path.write_text(about["processing_config"], encoding="utf-8")
     with writing(out_checksums) as path, open(path, "w", encoding="utf-8") as file:
         file.writelines(checksum_lines(found))
     known = load_citations()
@@ -285,6 +289,7 @@ def main(
         "pipeline_info/parameters.yml": out_parameters,
         "pipeline_info/inputs.sha256": out_checksums, "pipeline_info/main.nf": out_workflow,
         "pipeline_info/pipeline.yaml": out_pipeline,
+        **({"processing_config.yaml": out_config} if out_config else {}),
     }  # fmt: skip
     results = [*find_results(found["results"], inputs, folder_digests(inputs))]
     results += [_file(path, here) for path, here in own.items() if here.exists()]

@@ -4,7 +4,7 @@
 import logging
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from cytoloom import cli, images, tables, track_options, tracks
 from cytoloom.errors import UsageError
 from cytoloom.regions import Region
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger("cytoloom")
 LOW = ["bbox_z0", "bbox_y0", "bbox_x0"]
@@ -220,6 +223,12 @@ def link(
     return everything[np.lexsort((everything[:, 1], everything[:, 0]))], tracked
 
 
+def of_size(nodes: "pd.DataFrame", least: int | None, most: int | None) -> "pd.DataFrame":
+    """Return the objects of ``least`` to ``most`` pixels, both included, in the same order."""
+    limits = least or 0, np.inf if most is None else most
+    return nodes[nodes["area"].between(*limits)].reset_index(drop=True)
+
+
 def main(
     table: cli.Table,
     out_tracks: cli.OutTable,
@@ -248,17 +257,21 @@ def main(
             "(as PyAMA tracks)"
         ),
     ] = True,
-    size_min: track_options.SizeMin = None,
-    size_max: track_options.SizeMax = None,
+    min_size: Annotated[
+        int | None, typer.Option(min=0, help="smaller cells are not tracked [px]")
+    ] = None,
+    max_size: Annotated[
+        int | None, typer.Option(min=0, help="larger cells are not tracked [px]")
+    ] = None,
     min_track_length: track_options.MinTrackLength = 1,
 ) -> None:
     """Tracking by intersection over union, for cells that hardly move.
 
     Frame by frame the assignment of the greatest overlap (Hungarian method), as in PyAMA.
-    No splits and no merges. Cells outside size_min ... size_max stay in the table, untracked.
+    No splits and no merges. Smaller and larger cells than asked for stay in the table, untracked.
     """
     cells = tables.read_table(table, ("cells", "tracks"))
-    nodes = tracks.select(tracks.objects(cells, what=table), size_min, size_max)
+    nodes = of_size(tracks.objects(cells, what=table), min_size, max_size)
     frames = nodes["frame"].to_numpy(dtype=np.int64)
     masks = None
     if overlap is Overlap.mask:

@@ -31,7 +31,7 @@ def background(folder, image, labels, **options):
     light = write(folder, "light", image)
     cells = write(folder, "cells", labels.astype(np.uint32), "label")
     out = folder / "out.zarr"
-    analyse_background.main(light, cells, out, **options)
+    analyse_background.main(light, out, label=cells, **options)
     layer = images.open_layer(out)
     assert layer.kind == "background"
     assert layer.dtype == np.float32
@@ -94,7 +94,7 @@ def test_batches_of_frames_give_the_whole(tmp_path):
     for index in range(2):
         region = Region((2 * index, 2 * index + 2), (0, 1), (0, 200), (0, 200))
         out = tmp_path / f"part.{index:04d}.zarr"
-        analyse_background.main(light, cells, out, region=str(region))
+        analyse_background.main(light, out, label=cells, region=str(region))
     np.testing.assert_array_equal(
         images.open_layer(str(tmp_path / "part.*.zarr")).read()[:, 0], whole
     )
@@ -104,4 +104,14 @@ def test_other_shapes_are_refused(tmp_path):
     light = write(tmp_path, "light", np.ones((1, 20, 20), np.uint16))
     cells = write(tmp_path, "cells", np.ones((1, 20, 30), np.uint32), "label")
     with pytest.raises(BadData, match="differ in shape"):
-        analyse_background.main(light, cells, tmp_path / "out.zarr")
+        analyse_background.main(light, tmp_path / "out.zarr", label=cells)
+
+
+def test_without_labels_nothing_is_a_cell(tmp_path, caplog):
+    image = np.broadcast_to(np.linspace(100, 200, 300), (1, 300, 300)).astype(np.float32)
+    bare, empty = tmp_path / "bare.zarr", np.zeros(image.shape)
+    (tmp_path / "labels").mkdir()
+    analyse_background.main(write(tmp_path, "light", image), bare)
+    expected = background(tmp_path / "labels", image, empty)
+    np.testing.assert_array_equal(images.open_layer(bare).read()[:, 0], expected)
+    assert "no label image" in caplog.text

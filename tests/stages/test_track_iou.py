@@ -128,11 +128,12 @@ def test_nothing_to_track(follow, newborn):
     assert found["track_id"].tolist() == [1, 2]
 
 
-def test_size_limits_are_strict(follow):
+def test_size_limits_are_included(follow):
     table = boxed(MOVIE)
     table["area"] = 100
-    assert follow(table, size_min=100)[0]["track_id"].isna().all()
-    assert follow(table, size_min=99, size_max=101)[0]["track_id"].notna().all()
+    assert follow(table, min_size=101)[0]["track_id"].isna().all()
+    assert follow(table, max_size=99)[0]["track_id"].isna().all()
+    assert follow(table, min_size=100, max_size=100)[0]["track_id"].notna().all()
 
 
 def labels_layer(folder, frames):

@@ -7,6 +7,7 @@ from microscope_files import write_nd2
 from cytoloom.plan import pyama
 from cytoloom.plan.nodes import parse
 from cytoloom.plan.problems import PlanProblems, Problems
+from cytoloom.plan.pyama_channels import saved
 
 FULL = """\
 params:
@@ -104,8 +105,10 @@ def test_what_is_missing_is_left_out(config):
     assert found["pipeline"]["postprocessing"][1]["args"]["features"] == ["none"]
     assert not only_copy
     found, only_copy, said = translated("channels: {fl: [[1, [a]]]}\nparams: {}\n", config)
-    assert found["pipeline"] == {}
-    assert only_copy
+    assert [(s["name"], s["channels"]) for s in found["pipeline"]["postprocessing"]] == [
+        ("SplineBackground", [["fl_ch_1", "fl_ch_1"]]), ("Caching", [["fl_ch_1"]])
+    ]  # fmt: skip
+    assert not only_copy
     assert any("no phase contrast" in line for line in said)
     _, only_copy, said = translated(FULL.replace("params:", "params:\n  copy_only: true"), config)
     assert only_copy
@@ -162,6 +165,7 @@ def test_samples_beside_it(config):
         ('fovs: "0-1"', 'fovs: "3-"', 11, "Invalid range '3-': missing start or end value"),
         ("channel: 0", "channel: -1", 14, "at least 0"),
         ("  fl:\n    - channel: 1\n      features: [intensity_total]\n", "  fl: 3\n", 16, "list"),
+        ("  fl:\n    - channel: 1\n", "  fl:\n      channel: 1\n", 16, "must be a list"),
     ],
 )  # fmt: skip
 def test_mistakes_have_their_line(config, old, new, line, message):
@@ -170,6 +174,22 @@ def test_mistakes_have_their_line(config, old, new, line, message):
     lines = [text for text in error.value.lines if message in text]
     assert lines, error.value.lines
     assert f".yaml:{line}: " in lines[0]
+
+
+def test_it_is_saved_as_pyama_saves_it():
+    problems = Problems("x.yaml")
+    text = saved(parse(FULL.replace("fl:", "fl:\n    - [2, [b, a]]"), problems))
+    again = parse(text, problems)
+    problems.raise_if_any()
+    assert again.plain() == parse(FULL, problems).plain() | {
+        "channels": {
+            "pc": {"channel": 0, "features": ["area", "aspect_ratio"]},
+            "fl": [
+                {"channel": 1, "features": ["intensity_total"]},
+                {"channel": 2, "features": ["a", "b"]},
+            ],
+        }
+    }
 
 
 def test_no_images(config):

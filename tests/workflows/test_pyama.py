@@ -82,6 +82,9 @@ def test_copying_first_then_the_rest(folder):
     assert set(copied.values()) == {"CACHED"}
     assert set(tasks.values()) == {"CACHED", "COMPLETED"}
     check_results(results)
+    saved = (results / "processing_config.yaml").read_text()
+    assert "features:\n    - area\n    - aspect_ratio" in saved
+    assert "fovs: 0, 2" in saved
     merged = next((results / "samples" / "MergeSamples").rglob("both_intensity_total_ch_1.csv"))
     lines = [line for line in merged.read_text().splitlines() if line[0] != "#"]
     assert lines[0] == "time,fov,cell,value"
@@ -113,3 +116,19 @@ def check_results(results: Path):
         np.testing.assert_allclose(area, np.pi * 30**2, rtol=0.1)
         pixels = np.count_nonzero(movie()[position, :, 0, 1] > 260, axis=(1, 2))
         np.testing.assert_allclose(total, pixels * (50 * np.arange(6) + 100), rtol=0.03)
+
+
+@pytest.mark.slow
+def test_fluorescence_alone(folder):
+    """Without phase contrast: backgrounds, and copies of all there is; no cells."""
+    (folder / "only.yaml").write_text("channels: {fl: [[1, [intensity_total]]]}\nparams: {fovs: 1}")
+    words = ["--pipeline", "only.yaml", "--input", "exp.nd2", "--outdir", "only"]
+    done = run(words, folder)
+    assert done.returncode == 0, done.text
+    assert "no phase contrast" in done.text
+    made = zarr.open_group(folder / "only" / "fov_001" / "images.zarr", mode="r")
+    assert set(made.group_keys()) == {"fl_ch_1", "fl_background_ch_1"}
+    assert made["fl_background_ch_1/1"].shape == (6, 100, 110)
+    under = made["fl_background_ch_1/0"][3]
+    np.testing.assert_allclose(under[:40, 20], 200 + 0.2 * 20, rtol=0.02)
+    assert sorted(p.name for p in (folder / "only" / "fov_001").iterdir()) == ["images.zarr"]

@@ -168,7 +168,11 @@ def make_plan(
         plan.steps += delivery_steps(
             pipeline, positions, plan.steps, code, where, run_digest, earlier
         )
-    plan.steps.append(crate_step(plan.steps, code, plan.outdir, where, run_digest, about or None))
+    plan.steps.append(
+        crate_step(
+            plan.steps, code, plan.outdir, where, run_digest, about or None, bool(pipeline.config)
+        )
+    )
     _publish_apart(plan.jobs())
     for job in plan.jobs():
         job.outputs.append(provenance_name(job.outputs))

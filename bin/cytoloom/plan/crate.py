@@ -24,6 +24,7 @@ CRATE = {
     "workflow": "pipeline_info/main.nf",
     "pipeline": "pipeline_info/pipeline.yaml",
 }
+CONFIG = "processing_config.yaml"  # of PyAMA, where a run was given one
 
 
 def crate_step(
@@ -33,6 +34,7 @@ def crate_step(
     run_file: Path,
     run_digest: str,
     facts: Mapping[str, Any] | None,
+    config: bool = False,
 ) -> PlannedStep:
     """Return the step that describes the run to others: crate, methods, versions.
 
@@ -45,6 +47,8 @@ def crate_step(
     facts
         What ``facts`` found, to be written beside the description of the run; None: nothing
         is written (a dry run).
+    config
+        Whether the run was given PyAMA's configuration.
     """
     jobs = [job for step in steps for phase in step.phases.values() for job in phase]
     results = {path: name for job in jobs for name, path in job.publish.items()}
@@ -56,8 +60,9 @@ def crate_step(
             temporary.write_text(text, encoding="utf-8")
     command = Command("deliver_crate").option("run", str(run_file)).option("facts", str(where))
     command.option("engine", str(outdir.absolute() / ENGINE)).option("inputs", "in")
-    publish = {Path(path).name: path for path in CRATE.values()}
-    for role, path in CRATE.items():
+    made = {**CRATE, "config": CONFIG} if config else CRATE
+    publish = {Path(path).name: path for path in made.values()}
+    for role, path in made.items():
         command.output(role, Path(path).name)
     step = PlannedStep("crate", "Crate", "delivery", "CRATE")
     also = f"citations {assets_digest('citations.yaml')} run {run_digest} facts {_short(text)}"

@@ -109,6 +109,7 @@ def run_description(plan: Plan, version: str) -> dict[str, Any]:
         "version": version,
         "pipeline": str(pipeline.path),
         "pipeline_text": pipeline.path.read_text(encoding="utf-8-sig"),
+        **({"processing_config": pipeline.config} if pipeline.config else {}),
         "description": pipeline.description,
         "preflight": plan.preflight(),
         "warnings": plan.warnings,

@@ -35,6 +35,7 @@ from cytoloom.plan.model import (
 from cytoloom.plan.nodes import Node
 from cytoloom.plan.paths import Paths, expanded
 from cytoloom.plan.problems import Problems, quoted, suggestion
+from cytoloom.plan.pyama_channels import saved as saved_config
 from cytoloom.plan.registry import Registry, load_registry
 
 CAP = 32
@@ -103,7 +104,8 @@ def load_pipeline(
     if root is None:
         problems.raise_if_any()
     assert root is not None
-    if pyama.is_config(root):
+    config = saved_config(root) if pyama.is_config(root) else None
+    if config is not None:
         root, only_copy = pyama.translate(root, path, overrides.input, problems)
         until = INGEST if only_copy else overrides.until
         overrides = replace(overrides, input=None, until=until)
@@ -150,6 +152,7 @@ def load_pipeline(
         warnings=problems.warnings,
         fiji_dir=settings.texts(root.fields, "fiji_dir"),
         execution_profile=settings.texts(root.fields, "execution_profile"),
+        config=config,
     )
     problems.raise_if_any()
     return pipeline

@@ -144,6 +144,7 @@ class Pipeline:
     warnings: tuple[str, ...] = ()
     fiji_dir: str | None = None  # where the user's Java jars are
     execution_profile: str | None = None  # of the container profiles in the resource YAML
+    config: str | None = None  # PyAMA's processing_config.yaml as it saves it, if it was given one
 
     def step(self, tag: str) -> Step | None:
         """Return the step of a tag."""

@@ -9,8 +9,7 @@ keeps its line, so that a mistake is found where it was written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from cytoloom.errors import CytoloomError
 from cytoloom.plan import checks
 from cytoloom.plan.nodes import Node
 from cytoloom.plan.problems import Problems
+from cytoloom.plan.pyama_channels import Config, read_channels
 from cytoloom.positions import parse_fovs
 from cytoloom.sources import SPLIT, expand, open_source, scenes_of
 
@@ -53,25 +53,6 @@ PERIOD = 600.0  # s: PyAMA's 10 minutes, where neither it nor the file says anot
 ALL = (*PARAMS, *OTHER_PARAMS, *WITHOUT_EFFECT)
 
 
-@dataclass(frozen=True)
-class Channel:
-    """A channel of the file with the features to measure on it."""
-
-    inside: int | str
-    line: int
-    features: tuple[str, ...] = ()
-
-
-@dataclass
-class Config:
-    """What the file says, checked."""
-
-    path: Path
-    pc: Channel | None = None
-    fl: dict[str, Channel] = field(default_factory=dict)
-    params: Mapping[str, Node] = field(default_factory=dict)
-
-
 def is_config(root: Node) -> bool:
     """Tell PyAMA's configuration from a pipeline of ours, by its keys."""
     if "pipeline" in root.fields:
@@ -103,7 +84,7 @@ def translate(root: Node, path: Path, given: str | None, problems: Problems) -> 
         checks.known_keys(params, ALL, problems, "parameter of PyAMA")
     config = Config(path, params=params.fields if params is not None else {})
     if not checks.misspelt(root, "channels", KEYS):
-        _read_channels(config, root.get("channels"), root.line, problems)
+        read_channels(config, root.get("channels"), root.line, problems)
     only_copy = _flag(config, "copy_only", problems)
     source = _input(root, given)
     steps = _steps(config, _samples(root, path), problems)
@@ -122,82 +103,6 @@ def translate(root: Node, path: Path, given: str | None, problems: Problems) -> 
     said = ", ".join(names) if names and not only_copy else "the images are copied, nothing else"
     problems.warn(1, "", f"read as PyAMA's configuration: {said}")
     return Node("map", root.line, "", fields=fields), only_copy or not names
-
-
-# ---- channels -------------------------------------------------------------------------------
-
-
-def _read_channels(config: Config, node: Node | None, line: int, problems: Problems) -> None:
-    if node is None or node.kind != "map":
-        problems.add(line, "channels", "is missing: a mapping of pc and fl is needed")
-        return
-    checks.known_keys(node, ("pc", "fl"), problems, "kind of channel")
-    pc = [one for one in _entries(node.get("pc"), problems) if one is not None]
-    config.pc = pc[0] if pc else None
-    if len(pc) > 1:
-        problems.add(pc[1].line, "channels.pc", "two channels: PyAMA has one of phase contrast")
-    fl = node.get("fl")
-    if fl is not None and fl.kind == "scalar":
-        problems.add(fl.line, "channels.fl", f"must be a list of channels, not {fl}")
-        return
-    for one in _entries(fl, problems, many=True):
-        if one is None:
-            continue
-        name = f"fl_ch_{one.inside}"
-        earlier = config.fl.get(name, Channel(one.inside, one.line))
-        features = tuple(dict.fromkeys((*earlier.features, *one.features)))
-        config.fl[name] = Channel(one.inside, earlier.line, features)
-    if config.pc is None and not config.fl:
-        problems.add(node.line, "channels", "names no channel: pc or fl is needed")
-
-
-def _entries(
-    node: Node | None, problems: Problems, *, many: bool = False
-) -> Iterable[Channel | None]:
-    """Yield channels: ``{channel, features}``, ``[n, [features]]``, ``{n: [features]}``, ``n``."""
-    if node is None:
-        return
-    if node.kind == "list" and (many or (node.items and node.items[0].kind != "scalar")):
-        for item in node.items:
-            yield _entry(item, problems)
-    elif node.kind == "map" and not {"channel", "features"} & set(node.fields):
-        for key, child in node.fields.items():
-            inside = int(key) if key.isdecimal() else key
-            yield Channel(inside, child.line, _features(child, problems))
-    else:
-        yield _entry(node, problems)
-
-
-def _entry(node: Node, problems: Problems) -> Channel | None:
-    number, features = node, None
-    if node.kind == "map":
-        checks.known_keys(node, ("channel", "features"), problems, "key of a channel")
-        child = node.get("channel")
-        if child is None:
-            problems.warn(node.line, node.where, "has no channel: left out, as PyAMA does")
-            return None
-        number, features = child, node.get("features")
-    elif node.kind == "list":
-        if not 1 <= len(node.items) <= 2:
-            problems.warn(node.line, node.where, "is not [channel, [features]]: left out")
-            return None
-        number = node.items[0]
-        features = node.items[1] if len(node.items) == 2 else None
-    if isinstance(number.value, str):
-        inside: int | str | None = checks.text(number, problems, "a channel")
-    else:
-        inside = checks.integer(number, problems, minimum=0)
-    if inside is None:
-        return None
-    return Channel(inside, node.line, _features(features, problems))
-
-
-def _features(node: Node | None, problems: Problems) -> tuple[str, ...]:
-    if node is None or node.is_null:
-        return ()
-    items = node.items if node.kind == "list" else (node,)
-    found = [checks.text(item, problems, "the name of a feature") for item in items]
-    return tuple(sorted({name for name in found if name}))
 
 
 def _channels(config: Config) -> Node:
@@ -325,10 +230,10 @@ def _samples(root: Node, path: Path) -> Node | None:
 
 
 def _steps(config: Config, samples: Node | None, problems: Problems) -> dict[str, Any]:
-    """Return the steps by stage; without phase contrast there is none."""
+    """Return the steps by stage; without phase contrast nothing is segmented or measured."""
     if config.pc is None:
         problems.warn(1, "channels.pc", "no phase contrast: nothing is segmented or measured")
-        return {}
+        return _without_cells(list(config.fl))
     pc, fl = f"pc_ch_{config.pc.inside}", list(config.fl)
     segmentation, own = _method(config, "segmentation_method", SEGMENTATION, problems)
     tracking, _ = _method(config, "tracking_method", {"iou": ("IoU", {})}, problems)
@@ -364,6 +269,15 @@ def _steps(config: Config, samples: Node | None, problems: Problems) -> dict[str
         "tracking": [step(tracking, [pc])],
         "postprocessing": [step(name, channels) for name, channels in after],
     }
+
+
+def _without_cells(fl: list[str]) -> dict[str, Any]:
+    """Return what PyAMA does with fluorescence alone: backgrounds and copies to look at."""
+    steps = [
+        {"name": "SplineBackground", "channels": [[channel, channel] for channel in fl]},
+        {"name": "Caching", "channels": [fl]},
+    ]
+    return {"postprocessing": steps} if fl else {}
 
 
 def _measured(config: Config, pc: str) -> list[str]:
