@@ -13,7 +13,8 @@
  */
 include { note_failure; slots_of } from './modules/plan'
 include { check_parameters; make_plan } from './modules/start'
-include { copy_result; finish } from './modules/finish'
+include { finish } from './modules/finish'
+include { publish_result } from './modules/publish'
 include { share_order } from './modules/stream'
 include {
     STEP as STEP_1; STEP as STEP_2; STEP as STEP_3; STEP as STEP_4;
@@ -71,7 +72,7 @@ workflow {
     channel.topic('made').flatten().mix(channel.fromList(plan.given))
         .filter { path -> !note_failure(path) }
         .map { path ->
-            copy_result(path)
+            publish_result(path)
             "${path.name}\t${path}"
         }
         .collectFile(name: "files-${workflow.sessionId}.tsv", storeDir: workDir, newLine: true, sort: true)

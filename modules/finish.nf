@@ -1,8 +1,9 @@
 /*
- * The end of a run: results copied where they cannot be links, failures said in few words, what
- * was left half-written taken away. Functions only.
+ * The end of a run: results in place, failures said in few words, what was left half-written taken
+ * away. Functions only.
  */
-include { end_with; environment_path; failure_of; quote; start_python; write_whole } from './plan'
+include { end_with; environment_path; notes_of_failures; quote; write_whole } from './plan'
+include { publish } from './publish'
 include { sweep; tried } from './trace'
 
 /** After success clean up, if asked; after a failure say in few words what, and where. */
@@ -14,56 +15,35 @@ def finish(plan) {
         failed << say_failed(one.failed, one.folder)
         System.err.println("cytoloom: steps after it by afterany went on; ${one.ids.size() - 1} tasks that need it did not run")
     }
+    if (!workflow.success && workflow.errorReport) failed << summarise()
     sweep(file("${info}/trace.txt"))
-    def written = copies_are_whole() && keep_list_of_files(info)
-    if (!workflow.success && workflow.errorReport) failed += summarise(plan.outdir)
+    if (failed && !workflow.stubRun) describe_failure(plan, failed)
+    def written = all_is_published() && keep_list_of_files(info)
+    [scratch_folder(), file("${workDir}/${notes_of_failures()}")]*.deleteDir()
     if (workflow.stubRun) return
-    if (failed && written) describe_failure(plan, failed)
     if (workflow.success && !failed && written) {
-        def missing = published_paths(plan.outdir).any { path -> !java.nio.file.Files.exists(path) }
-        if (missing) say_unwritten(plan.outdir)
+        def places = System.properties['cytoloom.places'].values()
+        if (places.any { place -> !file("${plan.outdir}/${place}").exists() }) say_unwritten(plan.outdir)
         else if (params.cleanup) clean(plan)
     }
 }
 
 // ---- Results
 
-/** Hand a file to the copier (bin/cytoloom/copies.py), if it is a result and results are copies. */
-def copy_result(path) {
-    def places = System.properties['cytoloom.copies'] ?: [:]
-    if (places[path.name]) copy(path, places[path.name])
-}
-
-def copy(path, place) {
+/** Wait for the end of what publishes; true if all results are in place. */
+def all_is_published() {
+    def publisher = System.properties['cytoloom.publisher']
     try {
-        def pipe = System.properties['cytoloom.copier'].outputWriter()
-        pipe.write(groovy.json.JsonOutput.toJson([path.toString(), place]) + '\n')
-        pipe.flush()
+        publisher.outputWriter().close()
     }
     catch (IOException _e) {
         // It has ended, and says why.
     }
-}
-
-/** Wait for the copier; true if all copies are whole. */
-def copies_are_whole() {
-    def copier = System.properties['cytoloom.copier']
-    if (!copier) return true
-    try {
-        copier.outputWriter().close()
-    }
-    catch (IOException _e) {
-        // It has ended, and says why.
-    }
-    def said = copier.inputReader().readLines()
-    def code = copier.waitFor()
+    def said = publisher.inputReader().readLines()
+    def code = publisher.waitFor()
     said.each { line -> System.err.println("cytoloom: ${line}") }
     if (code) end_with(code)
     return !code
-}
-
-def published_paths(outdir) {
-    return System.properties['cytoloom.publish'].values().collectMany { places -> places.values() }.collect { place -> java.nio.file.Path.of("${outdir}/${place}") }
 }
 
 def say_unwritten(outdir) {
@@ -82,14 +62,10 @@ def keep_list_of_files(info) {
 }
 
 /**
- * Delete the folders of all tasks of this run, those of failed attempts too. Results are hard
- * links, so they stay; -resume and --from have nothing left to begin with.
+ * Delete the folders of all tasks of this run, those of failed attempts too. Results are links
+ * or copies, so they stay; -resume and --from have nothing left to begin with.
  */
 def clean(plan) {
-    if (System.properties['cytoloom.publish_mode'] != 'link') {
-        System.err.println("cytoloom: results are copies, so --cleanup leaves ${workDir}: delete it when they are whole")
-        return
-    }
     def info = "${plan.outdir}/pipeline_info"
     def made = file("${info}/files.tsv").readLines().collect { line -> java.nio.file.Path.of(line.split('\t')[1]) } - plan.given
     def folders = (made.collect { path -> path.parent.parent } + tried(file("${info}/trace.txt"))*.folder).toSet()
@@ -101,17 +77,17 @@ def clean(plan) {
 
 // ---- Failures: each of these functions gives lines that say what failed
 
-/** The positions that failed; files that stand for what they lack are taken away. */
+/** The positions that failed; what an earlier run published in the place of what they lack goes. */
 def list_failures() {
     def failures = System.properties['cytoloom.failures'] ?: [:]
     def said = failures.values().toSet().sort()
     def outdir = System.properties['cytoloom.outdir']
-    def places = (System.properties['cytoloom.publish'] ?: [:]).values().inject([:]) { all, one -> all + one }
+    def places = System.properties['cytoloom.places'] ?: [:]
     failures.keySet().each { path ->
         def name = file(path).name
         def result = places[name] ? file("${outdir}/${places[name]}") : null
-        if (result && result.exists() && failure_of(result) != null) {
-            result.delete()
+        if (result && result.exists()) {
+            result.isDirectory() ? result.deleteDir() : result.delete()
             if (!result.parent.list()) result.parent.delete()
         }
         file(path).delete()
@@ -127,19 +103,15 @@ def list_failures() {
 }
 
 /** Which task ended the run. */
-def summarise(outdir) {
+def summarise() {
     def report = workflow.errorReport
-    if (report.contains('Failed to publish file')) {
-        say_unwritten(outdir)
-        return []
-    }
     def task = (report =~ /(?s)process > '[^']*? \((.*?)\)'\n/)
     def folder = (report =~ /Work dir:\s+(\S.*)/)
     def said = task.find() && folder.find() ? say_failed(task.group(1), folder.group(1)) : report.trim().readLines()[0]
     // Nextflow itself ends with 1 whatever the task's exit status was: ./cytoloom asks for it.
     // A task that was killed without leaving a status has the largest of all numbers.
     if (workflow.exitStatus) end_with(workflow.exitStatus > 255 ? 75 : workflow.exitStatus)
-    return [said]
+    return said
 }
 
 /** What a task said and where its folder is. */
@@ -162,11 +134,15 @@ def last_words(folder) {
     return own ? own.last() : 'no message'
 }
 
+def scratch_folder() {
+    return file("${workDir}/failed-${workflow.sessionId}")
+}
+
 /** The crate of a run that failed: what there is, and why it is not all. */
 def describe_failure(plan, failed) {
     def job = plan.steps.findAll { step -> step.tools.core == 'CRATE' }.collectMany { step -> step.phases.core }.find()
     if (!job) return
-    def scratch = file("${workDir}/failed-${workflow.sessionId}")
+    def scratch = scratch_folder()
     scratch.deleteDir()
     ['in', 'out'].each { name -> file("${scratch}/${name}").mkdirs() }
     file("${scratch}/failed.txt").text = failed.join('\n') + '\n'
@@ -177,12 +153,9 @@ def describe_failure(plan, failed) {
     def process = builder.start()
     def said = process.inputReader().readLines()
     if (process.waitFor()) System.err.println("cytoloom: no crate of the failed run: ${said ? said.last() : 'no message'}")
-    System.getProperties().put('cytoloom.copier', start_python('cytoloom.copies', plan.outdir))
     job.publish.each { name, place ->
-        if (file("${scratch}/out/${name}").exists()) copy("${scratch}/out/${name}", place)
+        if (file("${scratch}/out/${name}").exists()) publish("${scratch}/out/${name}", place)
         // A text for a paper would tell of a whole run.
         else file("${plan.outdir}/${place}").delete()
     }
-    copies_are_whole()
-    scratch.deleteDir()
 }

@@ -42,9 +42,9 @@ def family_of(name) {
 }
 
 /** Start a module of bin/cytoloom that needs no more than Python. */
-def start_python(module, outdir) {
+def start_python(module, words) {
     def python = "${environment_path('core')}/bin/python"
-    def command = [file(python).exists() ? python : 'python3', '-m', module, outdir]
+    def command = [file(python).exists() ? python : 'python3', '-m', module] + words
     def builder = new ProcessBuilder(command.collect { word -> word.toString() })
     builder.directory(file("${projectDir}/bin").toFile()).redirectError(ProcessBuilder.Redirect.INHERIT)
     builder.environment().keySet().removeAll(['PYTHONPATH', 'PYTHONHOME'])
@@ -116,7 +116,7 @@ def engine() {
 def slots_of(plan) {
     def slots = [:]
     def made = new HashSet(plan.given*.name)
-    def publish = [:]
+    def ids = new HashSet()
     def resources = [:]
     plan.steps.each { step ->
         def tools = tools_of(step)
@@ -125,9 +125,8 @@ def slots_of(plan) {
             def jobs = planned.jobs.collect { job -> task_of(job) }
             def process = "STEP_${slot}:${step.stage.toUpperCase()}:${tool}".toString()
             resources[process] = step.resources ? step.resources[planned.phase] : [:]
-            jobs.eachWithIndex { job, i ->
-                if (publish.containsKey(job.id)) stop(70, "plan: two jobs are named '${job.id}'")
-                publish[job.id] = planned.jobs[i].publish ?: [:]
+            jobs.each { job ->
+                if (!ids.add(job.id)) stop(70, "plan: two jobs are named '${job.id}'")
                 job.inputs.each { name -> if (!made.contains(name)) stop(70, "plan: '${job.id}' needs ${name}, which nothing before it makes") }
             }
             jobs.each { job ->
@@ -136,7 +135,7 @@ def slots_of(plan) {
             slots.get(slot, [:]).get(step.stage, [:])[tool] = jobs
         }
     }
-    share(publish, resources, plan)
+    share(resources, plan)
     check_environments(slots)
     return slots
 }
@@ -165,16 +164,10 @@ def task_of(job) {
     ] + (workflow.containerEngine ? [image: job.image ?: ''] : [:])
 }
 
-def share(publish, resources, plan) {
+def share(resources, plan) {
     def properties = System.getProperties()
-    properties.put('cytoloom.publish', publish)
     properties.put('cytoloom.outdir', plan.outdir)
     properties.put('cytoloom.failures', new java.util.concurrent.ConcurrentHashMap())
-    properties.put('cytoloom.publish_mode', publish_mode(plan.outdir))
-    // Copies are ours, not Nextflow's: a file is there whole or not at all, and a full disk is told.
-    def copied = properties['cytoloom.publish_mode'] == 'copy'
-    properties.put('cytoloom.copies', copied ? publish.values().inject([:]) { all, one -> all + one } : [:])
-    if (copied) properties.put('cytoloom.copier', start_python('cytoloom.copies', plan.outdir))
     properties.put('cytoloom.binds', binds(plan.mounts))
     // For conf/: the plan's value, or another where it gives none. By process, not by job: the
     // task that stands for a SLURM array has no job, yet its directives are what sbatch gets.
@@ -208,30 +201,6 @@ def check_environments(slots) {
     def missing = images.findAll { name -> !file(image_file(name)).exists() }.collect { name -> missing_image(name) }
     missing += environments.findAll { name -> !file("${environments_folder()}/${name}").exists() }.collect { name -> missing_environment(name) }
     if (missing) stop(66, missing.join('\n'))
-}
-
-/**
- * Results are hard links of files in the work folder: whole at once, no second copy on the
- * disk, and no harm when the work folder goes. Mode 'link' links a folder (an OME-Zarr) file
- * by file. Between two file systems links cannot be: then they are copies.
- */
-def publish_mode(outdir) {
-    if (params.publish_mode) return params.publish_mode
-    def from = file("${workDir}/.link-${workflow.sessionId}")
-    def to = file("${outdir}/.link-${workflow.sessionId}")
-    from.text = ''
-    def mode = 'link'
-    try {
-        java.nio.file.Files.deleteIfExists(to)
-        java.nio.file.Files.createLink(to, from)
-    }
-    catch (Exception _e) {
-        mode = 'copy'
-        System.err.println("cytoloom: ${outdir} cannot hold hard links of files in ${workDir}: results are copied")
-    }
-    java.nio.file.Files.deleteIfExists(to)
-    java.nio.file.Files.deleteIfExists(from)
-    return mode
 }
 
 // ---- A task's script
@@ -292,14 +261,21 @@ def script_of(job, task) {
 /**
  * A position that fails does not stop the others, where there are several. Its task leaves
  * files that say so in the place of those planned; tasks of that position that read such a
- * file leave more of them; tasks that gather positions leave them out. They are deleted at
- * the end (`list_failures`), so that -resume runs those tasks again. A task that is killed
+ * file leave more of them; tasks that gather positions leave them out. A note in the work
+ * folder says which tasks left any, so that a resumed run, which runs those tasks again, can
+ * delete them however this one ends (`begin_notes_of_failures`). A task that is killed
  * (memory, time) is tried three times; where the third time its script was killed with it, a
  * fourth does nothing but leave those files.
  */
 def prologue_of(job, task) {
     def test = "is_failed() { local start=; [ -f \"\$1\" ] && { IFS= read -r -N ${failed_mark().size()} start < \"\$1\" || true; } 2> /dev/null; [ \"\$start\" = ${quote(failed_mark())} ]; }"
-    def leave = "fail() { rm -rf out; mkdir out; for name in ${quoted(job.outputs)}; do echo ${quote(failed_mark())}\" \$1\" > \"out/\$name\"; done; }"
+    def leave = [
+        'fail() {',
+        "    { : > \"../../${notes_of_failures()}/\$(basename \"\${PWD%/*}\")-\${PWD##*/}\"; } 2> /dev/null || true",
+        '    rm -rf out; mkdir out',
+        "    for name in ${quoted(job.outputs)}; do echo ${quote(failed_mark())}\" \$1\" > \"out/\$name\"; done",
+        '}',
+    ].join('\n')
     def met = job.position ? 'fail "$(head -n 1 "$file" | cut -d " " -f 2-)"; exit 0' : 'rm -f "$file"'
     def given_up = job.position && task.attempt > 3
         ? "fail ${quote("${job.position}: ${job.id}: killed three times (memory, time, or its node)")}; exit 0"
@@ -311,13 +287,18 @@ def epilogue_of(job, task) {
     if (!job.position) return 'exit $status'
     def again = task.attempt < 3 ? ' && [ $status != 75 ] && [ $status -lt 128 ]' : ''
     return [
-        "if [ \$status != 0 ]${again} && [ -e ../../.cytoloom-keep-going ]; then",
+        "if [ \$status != 0 ]${again} && [ -e ../../${notes_of_failures()} ]; then",
         "    if [ \$status -ge 128 ]; then echo ${quote(job.id)}\": ended by signal \$((status - 128))\" > .said; fi",
         "    fail ${quote(job.position + ': ')}\"\$({ grep . .said || echo \"ended with status \$status\"; } | tail -n 1)\"",
         '    exit 0',
         'fi',
         'exit $status',
     ].join('\n')
+}
+
+/** In the work folder; there while positions that fail do not stop others. */
+def notes_of_failures() {
+    return ".failures-${workflow.sessionId}"
 }
 
 def failed_mark() {
@@ -345,9 +326,4 @@ def stub_of(job) {
 
 def quoted(names) {
     return names.collect { name -> quote(name) }.join(' ')
-}
-
-/** Where below outdir Nextflow links a file, or null where it does not. */
-def published(job, name) {
-    return System.properties['cytoloom.publish_mode'] == 'copy' ? null : System.properties['cytoloom.publish'][job.id][name - 'out/']
 }

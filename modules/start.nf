@@ -2,7 +2,7 @@
  * The start of a run: parameters checked, bin/plan_pipeline.py run, the output folder held.
  * Functions only.
  */
-include { engine; environment_path; site_names; start_python; stop; write_whole } from './plan'
+include { engine; environment_path; failure_of; notes_of_failures; site_names; start_python; stop; write_whole } from './plan'
 include { end_whole; keep_if_whole; sweep } from './trace'
 
 // ---- Parameters
@@ -63,7 +63,7 @@ def distance(first, second) {
  * before it came here, put in the place of an earlier run's.
  */
 def hold(outdir) {
-    def holder = start_python('cytoloom.run_lock', outdir)
+    def holder = start_python('cytoloom.run_lock', [outdir])
     System.getProperties().put('cytoloom.holder', holder)
     def said = holder.inputReader().readLine()
     def info = new File("${file(params.outdir ?: '.')}/pipeline_info")
@@ -82,6 +82,39 @@ def hold(outdir) {
     } as Runnable))
 }
 
+// ---- Results
+
+/** Start what publishes (publish.nf), with a table of where each output goes that is a result. */
+def start_publishing(steps, outdir) {
+    def jobs = steps.collectMany { step -> step.phases.values().flatten() }
+    def properties = System.getProperties()
+    properties.put('cytoloom.places', jobs.inject([:]) { all, job -> all << (job.publish ?: [:]) })
+    properties.put('cytoloom.publisher', start_python('cytoloom.publishing', [outdir, publish_mode(outdir)]))
+}
+
+/**
+ * Results are hard links of files in the work folder: no second copy on the disk, and no harm
+ * when the work folder goes. Between two file systems links cannot be: then they are copies.
+ */
+def publish_mode(outdir) {
+    if (params.publish_mode) return params.publish_mode
+    def from = file("${workDir}/.link-${workflow.sessionId}")
+    def to = file("${outdir}/.link-${workflow.sessionId}")
+    from.text = ''
+    def mode = 'link'
+    try {
+        java.nio.file.Files.deleteIfExists(to)
+        java.nio.file.Files.createLink(to, from)
+    }
+    catch (Exception _e) {
+        mode = 'copy'
+        System.err.println("cytoloom: ${outdir} cannot hold hard links of files in ${workDir}: results are copied")
+    }
+    java.nio.file.Files.deleteIfExists(to)
+    java.nio.file.Files.deleteIfExists(from)
+    return mode
+}
+
 // ---- The plan
 
 /** Run the plan's program, or read the plan that --plan names. Ends the run when it fails. */
@@ -93,16 +126,27 @@ def make_plan() {
     hold(outdir)
     def problem = write_whole("${outdir}/pipeline_info/plan.json", path.text) ?: write_whole("${outdir}/pipeline_info/engine.json", engine())
     if (problem) stop(75, "${outdir} cannot be written (${problem}): make room there and run again")
-    // Where there are several positions, one that fails does not stop the others.
-    def keep_going = file("${workDir}/.cytoloom-keep-going")
-    keep_going.parent.mkdirs()
-    if (plan.positions > 1) keep_going.text = ''
-    else keep_going.delete()
+    start_publishing(plan.steps, outdir)
+    begin_notes_of_failures(plan.positions > 1)
     def apart = plan.positions > 1 ? plan.steps.collectMany { step -> step.phases.values().flatten().findAll { job -> job.position }*.id } : []
     System.properties.put('cytoloom.apart', apart.toSet())
     // With --from, files of an earlier run join the stream.
     def given = (plan.given ?: []).collect { one -> java.nio.file.Path.of(one.path) }
     return [steps: plan.steps, given: given, outdir: outdir, mounts: plan.mounts ?: []]
+}
+
+/**
+ * Where there are several positions, one that fails does not stop the others. What stood for
+ * files that an earlier run could not make goes now, so that the tasks are not taken as done.
+ */
+def begin_notes_of_failures(several) {
+    def notes = file("${workDir}/${notes_of_failures()}")
+    (notes.exists() ? notes.list() : []).each { name ->
+        def made = file("${workDir}/${name.replaceFirst('-', '/')}/out")
+        (made.exists() ? made.listFiles() : []).findAll { path -> failure_of(path) != null }*.delete()
+    }
+    notes.deleteDir()
+    if (several) notes.mkdirs()
 }
 
 /** The same with ordinary maps: those of JsonSlurper fill on first use, which two threads break. */

@@ -1,13 +1,12 @@
 /*
  * Layers into what a user opens.
  */
-include { image; script_of; stub_of; published } from '../plan'
+include { image; script_of; stub_of } from '../plan'
 
 process DELIVER {
     tag "${job.id}"
     label 'process_low'
     container { image(job) }
-    publishDir path: System.properties['cytoloom.outdir'], mode: System.properties['cytoloom.publish_mode'], saveAs: { name -> published(job, name) }
 
     input:
     tuple val(job), path(inputs, stageAs: 'in/*')

@@ -2,12 +2,11 @@
  * On the host, without a container: parts united by hard link, because a link between two bind
  * mounts fails even on one file system; and the crate, which looks at images and input.
  */
-include { script_of; stub_of; published } from '../plan'
+include { script_of; stub_of } from '../plan'
 
 process UNITE {
     tag "${job.id}"
     label 'process_host'
-    publishDir path: System.properties['cytoloom.outdir'], mode: System.properties['cytoloom.publish_mode'], saveAs: { name -> published(job, name) }
 
     input:
     tuple val(job), path(inputs, stageAs: 'in/*')

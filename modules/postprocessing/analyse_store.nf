@@ -1,13 +1,12 @@
 /*
  * Layers and tables of a position into a store that is a result as it stands.
  */
-include { image; script_of; stub_of; published } from '../plan'
+include { image; script_of; stub_of } from '../plan'
 
 process ANALYSE_STORE {
     tag "${job.id}"
     label 'process_low'
     container { image(job) }
-    publishDir path: System.properties['cytoloom.outdir'], mode: System.properties['cytoloom.publish_mode'], saveAs: { name -> published(job, name) }
 
     input:
     tuple val(job), path(inputs, stageAs: 'in/*')

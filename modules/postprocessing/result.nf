@@ -1,13 +1,12 @@
 /*
  * Tables into results of all positions that leave as they are made, as copies: users may edit them.
  */
-include { image; script_of; stub_of; published } from '../plan'
+include { image; script_of; stub_of } from '../plan'
 
 process RESULT {
     tag "${job.id}"
     label 'process_low'
     container { image(job) }
-    publishDir path: System.properties['cytoloom.outdir'], mode: 'copy', saveAs: { name -> published(job, name) }
 
     input:
     tuple val(job), path(inputs, stageAs: 'in/*')

@@ -84,3 +84,23 @@ def trace_rows(result: Result) -> list[dict[str, str]]:
 def trace(result: Result) -> dict[str, str]:
     """Status of each job by its id: COMPLETED, CACHED, FAILED, ...; of its last attempt."""
     return {row["tag"]: row["status"] for row in trace_rows(result)}
+
+
+def begin(folder: Path, words: list[str]) -> subprocess.Popen[str]:
+    """Start a run in a folder."""
+    command, environment = installed.start_command()
+    with open(folder / "said.txt", "w") as said:
+        return subprocess.Popen(
+            [*command, "run", str(PROJECT / "main.nf"), *words],
+            cwd=folder,
+            env={**environment, "NXF_ANSI_LOG": "false"},
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+def ended(outdir: Path) -> dict[str, str]:
+    """Jobs in the trace of an output folder, with their status; none before there is one."""
+    found = outdir / "pipeline_info" / "trace.txt"
+    return trace(Result(0, "", "", outdir, outdir)) if found.exists() else {}

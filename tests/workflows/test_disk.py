@@ -27,8 +27,12 @@ def prepare(folder: Path, side: int = 300) -> None:
 
 
 def room(*folders: Path) -> int:
-    """Bytes of the files in folders, each hard-linked file once, as du counts them."""
-    files = (path for folder in folders for path in folder.rglob("*") if not path.is_symlink())
+    """Bytes of the files in folders, each hard-linked file once, as du counts them.
+
+    A CSV, which users may edit, is a copy; here it counts for nothing.
+    """
+    every = (path for folder in folders for path in folder.rglob("*"))
+    files = (path for path in every if not path.is_symlink() and path.suffix != ".csv")
     found = {
         about.st_ino: about.st_size for path in files if (about := path.stat()) and path.is_file()
     }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from faults import wait_for
 from hand_made import job, make_environment, step
-from nextflow import Result, run, trace_rows
+from nextflow import Result, begin, ended, run, trace_rows
 
 pytestmark = pytest.mark.slow
 KILLED = {
@@ -104,3 +106,32 @@ def test_mended_the_failed_positions_alone_run_again(runs: list[Run]) -> None:
     assert ran == {"Make bad", "Make worse", "Read bad", "Read worse", "Gather"}
     assert (result.outdir / "all.txt").read_text().split() == ["bad", "good", "worse"]
     assert "pipeline_info/failed.txt" not in files
+
+
+def test_a_failed_position_runs_again_when_the_head_was_killed(tmp_path: Path) -> None:
+    """What stands for its files is neither a result nor taken as done."""
+    make_environment(tmp_path / "envs")
+    fails = "[ -e ../../../mended ] || { echo 'a.tif: damaged' >&2; exit 65; }; echo 1 > out/bad"
+    waits = "while [ ! -e ../../../mended ]; do sleep 0.1; done; echo 1 > out/good"
+    jobs = [
+        job(f"Make {p}", command, [], [p], position=p, publish={p: f"fov_{p}.csv"})
+        for p, command in (("bad", fails), ("good", waits))
+    ]
+    steps = [step("Make", "preprocessing", "GAMMA", core=jobs)]
+    plan = {"outdir": "results", "positions": 2, "steps": steps}
+    (tmp_path / "plan.yaml").write_text(json.dumps(plan))
+    words = ["--pipeline", "plan.yaml", "--envs", "envs", "--outdir", "results"]
+    outdir = tmp_path / "results"
+    first = begin(tmp_path, words)
+    try:
+        wait_for(lambda: ended(outdir).get("Make bad"), "the position that fails", first)
+    finally:
+        first.kill()
+        first.wait()
+    assert not list(outdir.glob("*.csv"))
+    (tmp_path / "mended").touch()
+    result = run([*words, "-resume"], tmp_path)
+    assert result.returncode == 0, result.text
+    assert ended(outdir) == {"Make bad": "COMPLETED", "Make good": "COMPLETED"}
+    assert [p.read_text() for p in sorted(outdir.glob("*.csv"))] == ["1\n"] * 2
+    assert not list((tmp_path / "work").glob(".failures-*/*"))

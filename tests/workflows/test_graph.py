@@ -217,6 +217,20 @@ def test_a_changed_job_and_a_new_step_run_only_what_they_reach(changed: Result) 
     assert ran == {"New", "Tab 1", "Tab merge", "Track", "Track labels", "Report"}
 
 
+def test_results_are_those_of_the_last_run(tmp_path: Path) -> None:
+    """Also where that goes back to earlier parameters, whose tasks are in the cache."""
+    for number in (1, 2, 1):
+        command = f"echo {number} > out/a; echo {number} > out/a.csv; cp -r out/a.csv out/d"
+        made = job("A", f"mkdir out/d; {command}", [], ["a", "a.csv", "d"],
+                   publish={"a": "a.txt", "a.csv": "fov/a.csv", "d": "d"})  # fmt: skip
+        plan = {"version": "0", "steps": [step("A", "postprocessing", "FIT_TRACES", core=[made])]}
+        result = start(tmp_path / "run", plan, "--outdir", "results", "-resume")
+        assert result.returncode == 0, result.text
+        found = [result.outdir / name for name in ("a.txt", "fov/a.csv", "d/a.csv")]
+        assert [path.read_text() for path in found] == [f"{number}\n"] * 3
+    assert trace(result) == {"A": "CACHED"}
+
+
 @pytest.mark.parametrize(
     ("parser", "command", "said"),
     [

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from faults import wait_for
 from hand_made import job, make_environment, step
-from nextflow import PROJECT, Result, installed, run, trace
+from nextflow import begin, ended, run
 
 from cytoloom.run_lock import lock_file
 
@@ -33,26 +33,6 @@ def write_plan(folder: Path) -> list[str]:
     plan = {"version": "0", "outdir": str(folder.parent / "out"), "steps": steps}
     (folder / "plan.yaml").write_text(json.dumps(plan))
     return ["--pipeline", "plan.yaml", "--envs", "envs", "--outdir", str(folder.parent / "out")]
-
-
-def begin(folder: Path, words: list[str]) -> subprocess.Popen[str]:
-    """Start a run in a folder."""
-    command, environment = installed.start_command()
-    with open(folder / "said.txt", "w") as said:
-        return subprocess.Popen(
-            [*command, "run", str(PROJECT / "main.nf"), *words],
-            cwd=folder,
-            env={**environment, "NXF_ANSI_LOG": "false"},
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-
-def ended(outdir: Path) -> dict[str, str]:
-    """Jobs in the trace of an output folder, with their status; none before there is one."""
-    found = outdir / "pipeline_info" / "trace.txt"
-    return trace(Result(0, "", "", outdir, outdir)) if found.exists() else {}
 
 
 @pytest.mark.parametrize("killed", ["head", "head and holder"])

@@ -1,4 +1,4 @@
-"""Results that are copied: whole or not at all, not twice, and one line where it fails."""
+"""Results in place: whole or not at all, not twice, by link or copy; one line where it fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cytoloom import copies
+import pytest
+
+from cytoloom import publishing
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
 
@@ -40,9 +42,10 @@ def files(folder: Path) -> dict[str, tuple[bytes, int, int]]:
     }  # fmt: skip
 
 
-def test_copies_are_whole_and_made_once(tmp_path):
+@pytest.mark.parametrize("mode", ["link", "copy"])
+def test_results_are_whole_and_made_once(tmp_path, mode):
     pairs, out = made(tmp_path), tmp_path / "out"
-    words = [sys.executable, "-m", "cytoloom.copies", str(out)]
+    words = [sys.executable, "-m", "cytoloom.publishing", str(out), mode]
     done = subprocess.run(
         words, cwd=BIN, input="".join(lines(pairs)), capture_output=True, text=True, check=False
     )
@@ -53,12 +56,14 @@ def test_copies_are_whole_and_made_once(tmp_path):
         "images/p1.ome.zarr/0/c/0": b"shard",
         "tables/a 'ü.csv": b"frame\n",
     }
-    assert copies.copy_all(lines(pairs), out) is None
+    linked = {path.name for path in out.rglob("*") if path.is_file() and path.stat().st_nlink > 1}
+    assert linked == ({"zarr.json", "0"} if mode == "link" else set()), "a CSV may be edited"
+    assert publishing.publish_all(lines(pairs), out, linked=mode == "link") is None
     assert files(out) == first, "what is there is left as it is"
     shard = tmp_path / "work" / "p1.ome.zarr" / "0" / "c"
     (shard / "0").unlink()
     (shard / "1").write_bytes(b"other")
-    assert copies.copy_all(lines(pairs), out) is None
+    assert publishing.publish_all(lines(pairs), out, linked=mode == "link") is None
     assert set(files(out / "images")) == {"p1.ome.zarr/zarr.json", "p1.ome.zarr/0/c/1"}
 
 
@@ -74,7 +79,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half(tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "copy2", full)
     monkeypatch.setattr(shutil.copytree, "__defaults__", (False, None, full, False, False))
-    said, code = copies.copy_all(lines(pairs), out)
+    said, code = publishing.publish_all(lines(pairs), out, linked=False)
     assert code == 75
     assert said == (
         f"1 result could not be written to {out}: the disk is full (or over quota): "
@@ -88,7 +93,34 @@ def test_a_folder_that_is_a_file_is_told(tmp_path):
     pairs, out = made(tmp_path), tmp_path / "out"
     out.mkdir()
     (out / "tables").write_text("a file")
-    said, code = copies.copy_all(lines(pairs), out)
+    said, code = publishing.publish_all(lines(pairs), out, linked=False)
     assert code == 65
     assert said.startswith(f"1 result could not be written to {out}: File exists")
     assert set(files(out / "images")) == {"p1.ome.zarr/zarr.json", "p1.ome.zarr/0/c/0"}
+
+
+def test_the_result_of_an_earlier_run_gives_way(tmp_path):
+    """Even where its file is the newer one: a run may go back to earlier parameters."""
+    pairs, out = made(tmp_path), tmp_path / "out"
+    for place in ("images/p1.ome.zarr/0/c/9", "tables/a 'ü.csv"):
+        (out / place).parent.mkdir(parents=True)
+        (out / place).write_text("other parameters")
+    assert publishing.publish_all(lines(pairs), out, linked=True) is None
+    assert {name: about[0] for name, about in files(out).items()} == {
+        "images/p1.ome.zarr/zarr.json": b"{}",
+        "images/p1.ome.zarr/0/c/0": b"shard",
+        "tables/a 'ü.csv": b"frame\n",
+    }
+
+
+def test_where_a_file_cannot_be_linked_it_is_copied(tmp_path, monkeypatch):
+    pairs, out = made(tmp_path), tmp_path / "out"
+
+    def too_many(_source, _target):
+        raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
+
+    monkeypatch.setattr(os, "link", too_many)
+    assert publishing.publish_all(lines(pairs), out, linked=True) is None
+    assert set(files(out)) == {
+        "images/p1.ome.zarr/zarr.json", "images/p1.ome.zarr/0/c/0", "tables/a 'ü.csv",
+    }  # fmt: skip

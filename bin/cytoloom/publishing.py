@@ -1,15 +1,18 @@
-"""Results copied into the output folder, each whole or not at all, while a run goes on.
+"""Results put into the output folder, each whole or not at all, while a run goes on.
 
-Where links between work and output folder are impossible the head of a run starts ``python -m
-cytoloom.copies FOLDER`` and gives it a line of JSON, ``[source, place]``, for each result as it
-comes; the end of its input is the end of the run. A file or folder of the same names, sizes and
-times is there already. What cannot be written is said once, at the end. Standard library only.
+The head of a run starts ``python -m cytoloom.publishing FOLDER link|copy`` and gives it a line
+of JSON, ``[source, place]``, for each result as it comes; the end of its input is the end of the
+run. A file or folder of the same names, sizes and times is there already; any other that has its
+place, such as that of a run with other parameters, gives way. Links of files in the work folder
+take no room; where there can be none they are copies. A CSV, which users may edit, always is
+one. What cannot be written is said once, at the end. Standard library only.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import signal
 import sys
@@ -21,15 +24,25 @@ from cytoloom.files import writing
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def copy(source: Path, target: Path) -> None:
-    """Copy a file or folder with its times, whole or not at all, unless it is there already."""
+def publish(source: Path, target: Path, *, linked: bool) -> None:
+    """Put a file or folder in a second place with its times, unless it is there already."""
     if is_same(source, target):
         return
+
+    def place(one: str, other: str) -> None:
+        if linked and not one.endswith(".csv"):
+            try:
+                os.link(one, other)
+                return
+            except OSError:
+                Path(other).unlink(missing_ok=True)
+        shutil.copy2(one, other)
+
     with writing(target) as temporary:
         if source.is_dir():
-            shutil.copytree(source, temporary)
+            shutil.copytree(source, temporary, copy_function=place)
         else:
-            shutil.copy2(source, temporary)
+            place(str(source), str(temporary))
 
 
 def is_same(source: Path, target: Path) -> bool:
@@ -46,13 +59,13 @@ def _about(top: Path) -> Iterator[tuple[str, tuple[int, int]]]:
             yield str(path.relative_to(top)), (about.st_size, about.st_mtime_ns)
 
 
-def copy_all(lines: Iterable[str], outdir: Path) -> tuple[str, int] | None:
-    """Copy what each line names; return what to say, and the exit code, where it failed."""
+def publish_all(lines: Iterable[str], outdir: Path, *, linked: bool) -> tuple[str, int] | None:
+    """Publish what each line names; return what to say, and the exit code, where it failed."""
     failed: list[OSError] = []
     for line in lines:
         source, place = json.loads(line)
         try:
-            copy(Path(source), outdir / place)
+            publish(Path(source), outdir / place, linked=linked)
         except shutil.Error as error:  # of a folder: the first of its files tells
             failed.append(OSError(0, str(error.args[0][0][2])))
         except OSError as error:
@@ -66,11 +79,11 @@ def copy_all(lines: Iterable[str], outdir: Path) -> tuple[str, int] | None:
     return f"{said}: {mend} and run again with -resume", 75 if full else 65
 
 
-def main(outdir: str) -> int:
-    """Copy until standard input closes."""
+def main(outdir: str, mode: str) -> int:
+    """Publish until standard input closes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the head, which closes the pipe
-    problem = copy_all(sys.stdin, Path(outdir))
+    problem = publish_all(sys.stdin, Path(outdir), linked=mode == "link")
     if problem is None:
         return 0
     print(problem[0], flush=True)
@@ -78,4 +91,4 @@ def main(outdir: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))
