@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cytoloom.environments import families
 
-from . import PROJECT, apptainer, bundle, checks, images, install, models, nextflow
+from . import PROJECT, apptainer, bundle, checks, images, install, models, nextflow, view
 from .host import FAILED, INPUT_MISSING, USAGE, Failure, cache, clean_environment, say
 from .options import RunLine, has_settings, in_images, plan_words, read_run
 from .words import nearest
@@ -29,6 +29,7 @@ usage: ./cytoloom COMMAND [options]
   images [NAME...]        build, check and list Apptainer images (images --help)
   bundle OUT              all that a cluster without a network needs (bundle --help)
   models list|add|fetch|verify|train   the networks that steps use (models --help)
+  view RESULTS [--napari] the report in the browser, or cells to flag in napari (view --help)
   doctor                  what is installed, what is missing, how to mend it
   test [--fast|--full]    run the tests (test --help)
   docs [--check]          make the pages of docs/ that come from the code
@@ -356,6 +357,7 @@ COMMANDS = {
     "images": images.main,
     "bundle": bundle.main,
     "models": models.main,
+    "view": view.main,
 }
 
 

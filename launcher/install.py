@@ -37,7 +37,7 @@ from .words import nearest
 
 PINS = PROJECT / "containers" / "launcher"
 USUAL_FAMILIES = ("core", "stardist")  # what the shipped models and the demo need
-ON_REQUEST = ("bm3d", "stardist_gpu")  # by its licence, for a GPU: only where a user names them
+ON_REQUEST = ("bm3d", "napari", "stardist_gpu")  # only where a user asks for them
 DEFAULT_SIZE = 2.0  # GB, of a family that does not state it
 
 # pip's setting -> uv's variable

@@ -141,6 +141,7 @@ def check_options(command, words, line):
         "models": {"--name", "--family", "--licence"},
         "images": {*images.FLAGS, *images.VALUES},
         "bundle": {*bundle.FLAGS, *bundle.VALUES},
+        "view": {"--napari", "--position"},
     }
     if command == "models" and words[0] == "train":
         return  # the options are those of bin/train_<engine>.py
