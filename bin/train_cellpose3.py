@@ -63,12 +63,12 @@ def targets(labels, inner):
     """Return what the network shall say of a patch: foreground and flows, shape (3, y, x)."""
     from cellpose import dynamics
 
-    whole = np.zeros((3, *labels.shape), np.float32)
+    whole = np.zeros((3, *labels.shape), np.float16)
     if labels.any():
         _, numbered = np.unique(labels, return_inverse=True)
         numbered = numbered.reshape(labels.shape) + int(labels.min() > 0)
         whole[0] = labels > 0
-        whole[1:] = dynamics.masks_to_flows_gpu(numbered)[0]
+        whole[1:] = dynamics.masks_to_flows_cpu(numbered)[0]  # each object as long as it needs
     return whole[(slice(None), *inner)]
 
 
@@ -96,14 +96,14 @@ def end_image(rng, image, labels, inner):
 
 
 def batch(patches, seed, step, *, patch, size):
-    """Return images and targets of a step; they depend on the seed and the step alone."""
+    """Return images (n, 1, y, x) and targets (n, 3, y, x) of a step, by seed and step alone."""
     rng = np.random.default_rng([seed, 1, step])
     images, truths = [], []
     for _ in range(size):
         image, labels, inner = patches.draw(rng, patch, CONTEXT)
         if rng.uniform() < ENDING:
             end_image(rng, image, labels, inner)
-        images.append(np.stack([image[inner], np.zeros_like(image[inner])]))
+        images.append(image[np.newaxis, *inner])
         truths.append(targets(labels, inner))
     return np.stack(images), np.stack(truths)
 
@@ -150,8 +150,9 @@ def train(model, patches, state, *, steps, patch, size, rate, seed, minutes, out
     def learn(number, data):
         for group in optimizer.param_groups:
             group["lr"] = training.learning_rate(number, steps, rate)
-        image, truth = (torch.from_numpy(a).to(model.device) for a in data)
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        image, truth = (torch.from_numpy(a).to(model.device).float() for a in data)
+        image = torch.cat([image, torch.zeros_like(image)], 1)  # the channel that is not given
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=half):
             said = network(image.contiguous(memory_format=layout))[0].float()
         flow, fore = square(said[:, :2], 5 * truth[:, 1:]) / 2, cross(said[:, 2], truth[:, 0])
         optimizer.zero_grad()
@@ -239,7 +240,7 @@ def main(
     kept = training_data.split([name for name, _, _ in files], held_out, seed)
     pairs = training_data.read_pairs(files, PERCENTILE)
     start = models.weights_of(base, ("cellpose3",)) if base else None
-    threads, makers = training.share_of_cores(cores)
+    threads, makers = training.share_of_cores(cores, gpu)
     os.environ.update(OMP_NUM_THREADS=str(threads))
     import torch
 
@@ -254,7 +255,7 @@ def main(
         model.net.diam_labels.fill_(float(np.median([p.diameter for p in seen if p.diameter])))
     patches = training.Patches(
         seen,
-        training.simulated_pairs(simulated, seed, PERCENTILE),
+        training.simulated_pairs(simulated, seed, PERCENTILE, makers=makers),
         share_simulated=simulated_share,
         natural=0.0,
         diameters=(SPREAD[0] * mean, SPREAD[1] * mean),
@@ -265,7 +266,7 @@ def main(
     train(
         model, patches, state, steps=steps, patch=patch, size=batch_size, rate=learning_rate,
         seed=seed, minutes=checkpoint_minutes, out=out, makers=makers,
-        half=not gpu and devices.fast_bfloat16(),
+        half=devices.fast_bfloat16(device),
     )  # fmt: skip
     model_card.write(
         out,

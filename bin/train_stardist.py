@@ -281,7 +281,7 @@ def main(
     kept = training_data.split([name for name, _, _ in files], held_out, seed)
     pairs = training_data.read_pairs(files)
     start = model_card.base_folder(base, "stardist")
-    threads, makers = training.share_of_cores(cores)
+    threads, makers = training.share_of_cores(cores, gpu)
     start_up(threads, gpu)
     out = out.expanduser().resolve()
     state = training.State.open(out, WEIGHTS)
@@ -290,7 +290,7 @@ def main(
     seen = [p for p in pairs if p.name not in kept]
     patches = training.Patches(
         seen,
-        training.simulated_pairs(simulated, seed),
+        training.simulated_pairs(simulated, seed, makers=makers),
         share_simulated=simulated_share,
         diameters=(diameter_low, diameter_high),
     )

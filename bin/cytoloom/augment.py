@@ -66,7 +66,7 @@ def window(
     Returns
     -------
     image, labels : ndarray, shape (y, x)
-        The window with its margin.
+        The window with its margin, in arrays of their own.
     inner : tuple of slice
         Where the window is in them.
     """
@@ -101,7 +101,7 @@ def window(
     image, labels, inside = _turned(int(rng.integers(8)), image, labels, inside)
     first_y, first_x = np.argwhere(inside)[0]
     inner = (slice(first_y, first_y + patch), slice(first_x, first_x + patch))
-    return np.ascontiguousarray(image), np.ascontiguousarray(labels), inner
+    return np.array(image, order="C"), np.array(labels, order="C"), inner
 
 
 def _place(

@@ -102,11 +102,18 @@ def described(device: str, library: str) -> str:
     return f"{model} ({device})" if model else device
 
 
-def fast_bfloat16() -> bool:
-    """Whether this CPU multiplies matrices of bfloat16 in hardware (AMX): 3 times faster.
+def fast_bfloat16(device: str = "cpu") -> bool:
+    """Whether a CPU (AMX) or GPU (PyTorch's name of it) multiplies bfloat16 in hardware.
 
-    Trainings then compute products in bfloat16; weights and sums stay in float32.
+    Trainings then compute products in bfloat16, 3 times faster on a CPU; weights and sums stay
+    in float32.
     """
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device != "cpu":
+        return False
     try:
         return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -6,18 +6,23 @@ if it had not been.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import multiprocessing
 import os
+import pickle
+import shutil
 import threading
 import time
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import numpy as np
@@ -82,16 +87,20 @@ class Patches:
         return self.simulated[rng.choice(nearest)]
 
 
-def simulated_pairs(count: int, seed: int, high: float = 99.8, edge: int = 320) -> list[Pair]:
-    """Simulate frames of ``edge`` px; frame i depends on the seed and i alone."""
+def simulated_pairs(
+    count: int, seed: int, high: float = 99.8, edge: int = 320, makers: int = 0
+) -> list[Pair]:
+    """Simulate frames of ``edge`` px, in ``makers`` processes (`ahead`)."""
+    make = functools.partial(_simulated_pair, seed, high, edge)
+    return [pair for pair in ahead(make, range(count), makers) if pair.diameter > 0]
+
+
+def _simulated_pair(seed: int, high: float, edge: int, index: int) -> Pair:
+    """Simulate a frame, which depends on the seed and its index alone."""
     from cytoloom.simulated_nuclei import simulate
 
-    pairs = []
-    for index in range(count):
-        rng = np.random.default_rng([seed, 7, index])
-        image, labels = simulate(rng, (edge, edge))
-        pairs.append(Pair.of(f"simulated {index}", image, labels, high))
-    return [pair for pair in pairs if pair.diameter > 0]
+    image, labels = simulate(np.random.default_rng([seed, 7, index]), (edge, edge))
+    return Pair.of(f"simulated {index}", image, labels, high)
 
 
 def check_patch(patch: int, multiple: int) -> None:
@@ -100,9 +109,9 @@ def check_patch(patch: int, multiple: int) -> None:
         raise UsageError(f"--patch {patch}: not a multiple of {multiple}")
 
 
-def share_of_cores(cores: int) -> tuple[int, int]:
+def share_of_cores(cores: int, gpu: bool = False) -> tuple[int, int]:
     """Cores for the network, and processes that make patches for it: 0 on a single core."""
-    makers = round(cores / 3)
+    makers = cores - 1 if gpu else round(cores / 3)
     return cores - makers, makers
 
 
@@ -123,7 +132,10 @@ def ahead(make: Callable[[int], Made], numbers: Iterable[int], makers: int) -> I
         return
     context = multiprocessing.get_context("spawn")
     left = iter(numbers)
-    with ProcessPoolExecutor(makers, context, _keep, (make,)) as pool:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="cytoloom-patches-")))
+        _store(make, folder)
+        pool = stack.enter_context(ProcessPoolExecutor(makers, context, _keep, (folder,)))
         waiting = deque(pool.submit(_make, n) for n in itertools.islice(left, 4 * makers))
         while waiting:
             made = waiting.popleft().result()
@@ -166,17 +178,41 @@ def run(
             losses = []
 
 
-def _keep(make: Callable[[int], Any]) -> None:
-    """Keep the function, which holds all images, in a process that ends with its parent."""
-    _kept.append(make)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _store(make: Callable[[int], Any], folder: Path) -> None:
+    """Write a function, and the arrays that it holds into a file of their own."""
+    buffers: list[pickle.PickleBuffer] = []
+    kept = pickle.dumps(make, protocol=5, buffer_callback=buffers.append)
+    sizes = []
+    with (folder / "arrays").open("wb") as file:
+        for buffer in buffers:
+            sizes.append(file.write(buffer.raw()))
+            file.write(bytes(-sizes[-1] % _ALIGNED))
+    (folder / "make").write_bytes(pickle.dumps((kept, sizes)))
 
 
-def _end_with_parent() -> None:
-    """End this process when a signal has ended the one that asked for patches."""
+def _load(folder: Path) -> Callable[[int], Any]:
+    """Read what `_store` wrote; its arrays, not to be written to, are shared by processes."""
+    kept, sizes = pickle.loads((folder / "make").read_bytes())
+    padded = [size + -size % _ALIGNED for size in sizes]
+    whole = np.memmap(folder / "arrays", mode="r") if any(sizes) else np.empty(0, np.uint8)
+    starts = itertools.accumulate(padded, initial=0)
+    buffers = [whole[start : start + size] for start, size in zip(starts, sizes, strict=False)]
+    made: Callable[[int], Any] = pickle.loads(kept, buffers=buffers)
+    return made
+
+
+def _keep(folder: Path) -> None:
+    """Keep the function in a process that ends with its parent."""
+    _kept.append(_load(folder))
+    threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
+
+
+def _end_with_parent(folder: Path) -> None:
+    """End this process, and remove the arrays, when a signal has ended the one that asked."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
 
@@ -185,6 +221,7 @@ def _make(number: int) -> Any:
 
 
 _kept: list[Callable[[int], Any]] = []
+_ALIGNED = 64  # bytes at which arrays begin
 
 
 def learning_rate(step: int, steps: int, highest: float) -> float:
@@ -242,8 +279,14 @@ class State:
             self.averages = [np.array(w) for w in weights]
 
     def average(self, weights: Sequence[Any], step: int, decay: float = 0.998) -> None:
-        """Move the running average of the weights towards those of this step."""
-        share = 1 - min(decay, (1 + step) / (10 + step))
+        """Move the running average of the weights towards those of this step.
+
+        After the first steps only every eighth counts: to fetch weights from a GPU takes time.
+        """
+        every = 1 if step < 100 else 8
+        if step % every:
+            return
+        share = 1 - min(decay**every, (1 + step) / (10 + step))
         for kept, new in zip(self.averages, weights, strict=True):
             kept += np.float32(share) * (np.asarray(new) - kept)
 

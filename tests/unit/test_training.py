@@ -314,11 +314,11 @@ def test_a_training_goes_on_from_its_checkpoint_as_if_it_had_not_stopped(tmp_pat
         return state
 
     with caplog.at_level("INFO", logger="cytoloom"):
-        whole, parts = trained(tmp_path / "a", 9), trained(tmp_path / "b", 4, 9, 9)
-    assert (whole.step, parts.step) == (9, 9)
+        whole, parts = trained(tmp_path / "a", 120), trained(tmp_path / "b", 105, 120, 120)
+    assert (whole.step, parts.step) == (120, 120)
     np.testing.assert_array_equal(whole.averages[0], parts.averages[0])
     steps = [record.args[0] for record in caplog.records]
-    assert steps == [9, 4, 9]  # a training that had ended takes no step
+    assert steps == [120, 105, 120]  # a training that had ended takes no step
 
 
 def square(factor, number):
@@ -346,17 +346,24 @@ def test_a_process_that_makes_patches_ends_with_the_training(tmp_path):
         "    print(next(made), flush=True)\n"
         "    os.kill(os.getpid(), 9)\n"
     )
-    env = os.environ | {"PYTHONPATH": str(Path(training.__file__).parents[1])}
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    env = os.environ | {
+        "PYTHONPATH": str(Path(training.__file__).parents[1]),
+        "TMPDIR": str(scratch),
+    }
     # Returns when nobody holds the pipe any more: the process that made patches has ended.
     run = subprocess.run(
         [sys.executable, program], env=env, capture_output=True, check=False, timeout=60
     )
     assert run.returncode == -9
     assert int(run.stdout) > 0
+    assert not list(scratch.glob("cytoloom-*"))
 
 
 def test_cores_are_shared_between_the_network_and_its_patches():
     assert [training.share_of_cores(n) for n in (1, 2, 3, 16)] == [(1, 0), (1, 1), (2, 1), (11, 5)]
+    assert [training.share_of_cores(n, gpu=True) for n in (1, 2, 16)] == [(1, 0), (1, 1), (1, 15)]
 
 
 def test_the_learning_rate_rises_and_falls():
