@@ -24,6 +24,7 @@ def write_nd2(
     interval=600.0,
     pixel_size=0.65,
     lost=(),
+    compression=None,
 ):
     """Write an ND2.
 
@@ -36,6 +37,8 @@ def write_nd2(
         The T that the file promises, where the acquisition was stopped before.
     lost
         Numbers of frames that are not in the file.
+    compression
+        What the file says of it: 1 for a lossy one, whatever its pixels are.
     """
     sizes = dict(zip("PTZCYX", data.shape, strict=True))
     planned = dict(sizes, T=planned_frames or sizes["T"])
@@ -44,7 +47,7 @@ def write_nd2(
         "uiWidth": sizes["X"], "uiHeight": sizes["Y"], "uiComp": sizes["C"],
         "uiWidthBytes": sizes["X"] * sizes["C"] * 2, "uiBpcInMemory": 16, "uiBpcSignificant": 16,
         "uiSequenceCount": sizes["P"] * sizes["T"] * sizes["Z"],
-        "eCompression": 0 if compressed else 2, "dCompressionParam": 0.0,
+        "eCompression": compression or (0 if compressed else 2), "dCompressionParam": 0.0,
     }  # fmt: skip
     planes = {
         f"a{i}": {

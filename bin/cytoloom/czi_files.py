@@ -9,6 +9,7 @@ no time, plane or channel.
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class _Header:
     increment: float | None  # s between frames, as planned
     stage: tuple[tuple[float, float, float], ...]
     complete: tuple[int, ...]  # frames of each scene before the first with a missing plane
+    patchy: tuple[int, ...]  # planes of each scene that have fewer tiles than its fullest
 
 
 def scene_names(path: Path) -> tuple[str | None, ...]:
@@ -60,16 +62,17 @@ def open_czi(path: Path, scene: int | None = None) -> Source:
     """Open one scene of a CZI; see `cytoloom.sources.open_source`."""
     header = _header(path)
     chosen = choose_scene(path, header.names, scene)
-    _, _, width, height = header.boxes[chosen.inside]
+    _, _, width, height = header.boxes[chosen.number]
     planned, planes, _ = header.sizes
-    frames = header.complete[chosen.inside]
+    frames = header.complete[chosen.number]
     if frames == 0:
         raise BadData(f"{path}: position {chosen.number} has no complete frame")
-    note = (
-        f"{path}: position {chosen.number}: {frames} of {planned} frames are complete; "
-        "those after them are left out"
-    )
-    acquisition = _acquisition(header, chosen.inside, frames)
+    notes = []
+    if frames < planned:
+        notes.append(f"{frames} of {planned} frames are complete; those after them are left out")
+    if patchy := header.patchy[chosen.number]:
+        notes.append(f"{patchy} planes lack tiles that others have: pixels are 0 there")
+    acquisition = _acquisition(header, chosen.number, frames)
     known = np.isfinite(acquisition.seconds).any() or np.isfinite(acquisition.stage).any()
     return Source(
         files=(path,),
@@ -79,8 +82,8 @@ def open_czi(path: Path, scene: int | None = None) -> Source:
         channels=header.channels,
         pixel_size=header.pixel_size,
         frame_interval=acquisition.interval() or header.increment,
-        _read=lambda region, channel: _read(path, header, chosen.inside, region, channel),
-        notes=(note,) if frames < planned else (),
+        _read=lambda region, channel: _read(path, header, chosen.number, region, channel),
+        notes=tuple(f"{path}: position {chosen.number}: {note}" for note in notes),
         scene=chosen,
         acquired=(lambda channel: acquisition) if known else None,  # noqa: ARG005 - one for all
     )
@@ -160,6 +163,7 @@ def _kept_header(path: Path, size: int, time: int) -> _Header:  # noqa: ARG001 -
         dtype, samples = _pixel_type(path, file.pixel_types)
         root = ET.fromstring(file.raw_metadata)
         complete = _complete(planes, scenes, spans)
+        patchy = _patchy(planes, scenes)
     count = (spans[2][1] - spans[2][0]) * samples
     return _Header(
         scenes=scenes,
@@ -175,6 +179,7 @@ def _kept_header(path: Path, size: int, time: int) -> _Header:  # noqa: ARG001 -
         increment=_number(root.find(".//{*}Image/{*}Dimensions/{*}T//{*}Interval/{*}Increment")),
         stage=tuple(_stage(root, s) for s in scenes),
         complete=complete,
+        patchy=patchy,
     )
 
 
@@ -208,6 +213,16 @@ def _complete(
         next((i for i, t in enumerate(frames) if not whole(scene or 0, t)), len(frames))
         for scene in scenes
     )
+
+
+def _patchy(planes: Mapping[str, Sequence[int]], scenes: Sequence[int | None]) -> tuple[int, ...]:
+    """Return how many planes of each scene have fewer tiles than the fullest one."""
+    tiles = Counter(zip(*(planes[axis] for axis in "STZC"), strict=True))
+    found = []
+    for scene in scenes:
+        counts = [count for (of, *_), count in tiles.items() if of == (scene or 0)]
+        found.append(sum(count < max(counts) for count in counts))
+    return tuple(found)
 
 
 def _pixel_type(path: Path, types: dict[int, str]) -> tuple[np.dtype[Any], int]:

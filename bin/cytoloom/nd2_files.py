@@ -74,7 +74,7 @@ def open_nd2(path: Path, scene: int | None = None) -> Source:
     """Open one stage position of an ND2; see `cytoloom.sources.open_source`."""
     header = _header(path)
     chosen = choose_scene(path, header.names, scene)
-    frames = header.complete(chosen.inside)
+    frames = header.complete(chosen.number)
     if frames == 0:
         raise BadData(f"{path}: position {chosen.number} has no complete frame")
     planned = header.size("T")
@@ -86,7 +86,7 @@ def open_nd2(path: Path, scene: int | None = None) -> Source:
     looped = header.size("C") > 1  # else all channels of a frame were taken together
 
     def acquired(channel: int) -> Acquisition:
-        return _kept_acquisition(path, header, chosen.inside, frames, channel if looped else 0)
+        return _kept_acquisition(path, header, chosen.number, frames, channel if looped else 0)
 
     return Source(
         files=(path,),
@@ -95,8 +95,8 @@ def open_nd2(path: Path, scene: int | None = None) -> Source:
         dtype=header.dtype,
         channels=header.channels,
         pixel_size=header.pixel_size,
-        frame_interval=header.intervals[chosen.inside] or header.period,
-        _read=lambda region, channel: _read(path, header, chosen.inside, region, channel),
+        frame_interval=header.intervals[chosen.number] or header.period,
+        _read=lambda region, channel: _read(path, header, chosen.number, region, channel),
         notes=(note,) if frames < planned else (),
         scene=chosen,
         acquired=acquired,

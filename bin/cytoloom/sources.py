@@ -38,14 +38,14 @@ class Scene:
     number
         What users call it by: its index in the file, or the number in the name of its file.
     inside
-        Index in the file ``path``.
+        Index in the file ``path``; None: whichever lies in that file.
     name
         Its name in the file; None where it has none.
     """
 
     path: str
     number: int = 0
-    inside: int = 0
+    inside: int | None = 0
     name: str | None = None
 
 
@@ -220,7 +220,7 @@ def scenes_of(path: Path | str) -> list[Scene]:
         from cytoloom import nd2_files as reader
     elif suffix == ".czi":
         from cytoloom import czi_files as reader
-    elif suffix in TIFF_SUFFIXES:
+    elif suffix in TIFF_SUFFIXES or here.name.lower().endswith(".companion.ome"):
         from cytoloom import tiff_files as reader
     else:
         return [Scene(str(path))]
@@ -239,7 +239,7 @@ def _siblings(here: Path, split: re.Match[str]) -> list[Scene]:
         if number in found:
             raise BadData(f"{other}: scene {number} is there twice, also as {found[number].name}")
         found[number] = other
-    return [Scene(str(file), number) for number, file in sorted(found.items())]
+    return [Scene(str(file), number, None) for number, file in sorted(found.items())]
 
 
 def open_source(path: Path | str, *, axes: str | None = None, scene: int | None = None) -> Source:

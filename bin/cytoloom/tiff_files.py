@@ -1,7 +1,8 @@
 """TIFF, OME-TIFF and ImageJ TIFF as sources, read region by region.
 
 A stack whose third axis has no name is time. Truncated or empty files are found when the
-file is opened, not in the middle of a run. Each image of an OME-TIFF is a scene.
+file is opened, not in the middle of a run. Each image of an OME-TIFF is a scene. Its metadata
+may lie in a file of their own (``.companion.ome``), which is read instead of what it stands for.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from cytoloom.errors import BadData
 from cytoloom.regions import Region
 from cytoloom.sources import Source, choose_scene
 
+COMPANION = ".companion.ome"
 _SIGNS_OF_LOSS = (
     "invalid page offset", "circular reference", "corrupted", "invalid value offset",
     "missing data offset",
@@ -31,11 +34,13 @@ def open_tiff(path: Path, axes: str | None, scene: int | None = None) -> Source:
     import tifffile
 
     try:
-        with _listening(path) as said, tifffile.TiffFile(path) as tiff:
+        pixels, xml = _metadata_apart(path)
+        with _listening(path) as said, tifffile.TiffFile(pixels, omexml=xml) as tiff:
             if not tiff.series:
                 raise BadData(f"{path}: a TIFF without images")
-            chosen = choose_scene(path, _scene_names(tiff), scene or 0)
-            series = tiff.series[chosen.inside]
+            own = _own_scene(pixels, tiff) if scene is None else scene
+            chosen = choose_scene(path, _scene_names(tiff), own)
+            series = tiff.series[chosen.number]
             declared = (axes or series.axes).upper()
             if len(declared) != len(series.shape):
                 raise BadData(
@@ -43,10 +48,12 @@ def open_tiff(path: Path, axes: str | None, scene: int | None = None) -> Source:
                 )
             _check_complete(path, series)
             sizes = dict(zip(_name_axes(path, declared), series.shape, strict=True))
-            pixel_size, interval = tiff_calibration(tiff, chosen.inside)
-            names = tiff_channels(tiff, chosen.inside)
+            pixel_size, interval = tiff_calibration(tiff, chosen.number)
+            names = tiff_channels(tiff, chosen.number)
             files = _files_of(path, series)
-            acquisitions = ome_acquisition(tiff, chosen.inside, sizes)
+            if xml is not None:
+                files = tuple(dict.fromkeys((*files, pixels, *_described(path))))
+            acquisitions = ome_acquisition(tiff, chosen.number, sizes)
             dtype = np.dtype(series.dtype)
     except BadData:
         raise
@@ -61,7 +68,9 @@ def open_tiff(path: Path, axes: str | None, scene: int | None = None) -> Source:
     def read(region: Region, channel: int) -> NDArray[Any]:
         import zarr
 
-        with tifffile.imread(path, aszarr=True, series=chosen.inside, level=0) as store:
+        with tifffile.imread(
+            pixels, aszarr=True, series=chosen.number, level=0, omexml=xml
+        ) as store:
             array = zarr.open_array(store, mode="r")
             samples = sizes.get("S", 1)
             index: dict[str, Any] = dict(zip("TZYX", region.slices, strict=True))
@@ -93,7 +102,8 @@ def scene_names(path: Path) -> list[str | None]:
     import tifffile
 
     try:
-        with _listening(path), tifffile.TiffFile(path) as tiff:
+        pixels, xml = _metadata_apart(path)
+        with _listening(path), tifffile.TiffFile(pixels, omexml=xml) as tiff:
             return _scene_names(tiff)
     except BadData:
         raise
@@ -101,6 +111,48 @@ def scene_names(path: Path) -> list[str | None]:
         raise BadData(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:
         raise BadData(f"{path}: not a TIFF, or a damaged or truncated one ({error})") from error
+
+
+def _metadata_apart(path: Path) -> tuple[Path, str | None]:
+    """Return the file that holds pixels, and the OME-XML where it lies in another file.
+
+    Raises
+    ------
+    BadData
+        If that file is not there.
+    """
+    import tifffile
+
+    if path.name.lower().endswith(COMPANION):
+        text = path.read_text(encoding="utf-8-sig")
+        named = ET.fromstring(text).find(".//{*}TiffData/{*}UUID")
+        file = path.with_name(Path(named.get("FileName", "") if named is not None else "").name)
+        if file == path.parent or not file.is_file():
+            raise BadData(f"{path}: the TIFF {file.name} that it describes is not beside it")
+        return file, text
+    with _listening(path), tifffile.TiffFile(path) as tiff:
+        own = tiff.ome_metadata if tiff.is_ome else None
+    found = ET.fromstring(own).find("{*}BinaryOnly") if own and "BinaryOnly" in own else None
+    if found is None:
+        return path, None
+    other = path.with_name(Path(found.get("MetadataFile", "")).name)
+    if other in (path, path.parent) or not other.is_file():
+        raise BadData(
+            f"{path}: its metadata are in {other.name}, which is not beside it: copy that file too"
+        )
+    if other.name.lower().endswith(COMPANION):
+        return path, other.read_text(encoding="utf-8-sig")
+    with _listening(other), tifffile.TiffFile(other) as tiff:
+        return path, tiff.ome_metadata
+
+
+def _own_scene(path: Path, tiff: Any) -> int:
+    """Return the first image with pixels in this file: an OME-TIFF may be spread over several."""
+    for number, series in enumerate(tiff.series):
+        parents = {page.parent.filehandle.path for page in series.pages if page is not None}
+        if any(Path(parent).resolve() == path.resolve() for parent in parents):
+            return number
+    return 0
 
 
 def _scene_names(tiff: Any) -> list[str | None]:
@@ -154,6 +206,11 @@ def _files_of(path: Path, series: Any) -> tuple[Path, ...]:
     found = {Path(page.parent.filehandle.path) for page in series.pages if page is not None}
     others = sorted(file for file in found if file.resolve() != path.resolve())
     return (path, *others)
+
+
+def _described(path: Path) -> list[Path]:
+    """Return the files beside an image that may hold its metadata: a change in them counts."""
+    return sorted(path.parent.glob(f"*{COMPANION}"))
 
 
 def _check_complete(path: Path, series: Any) -> None:

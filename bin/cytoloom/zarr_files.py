@@ -45,7 +45,7 @@ def open_zarr(path: Path, scene: int | None = None) -> Source:
     """Open an image of a store; see `cytoloom.sources.open_source`."""
     names = scene_names(path)
     chosen = choose_scene(path, names, scene)
-    inside = names[chosen.inside]
+    inside = names[chosen.number]
     source = _open_image(path / inside if inside is not None else path)
     return replace(source, files=(path,), scene=chosen)
 

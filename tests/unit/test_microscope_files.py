@@ -84,6 +84,15 @@ def test_nd2_that_was_stopped_early(tmp_path):
     np.testing.assert_array_equal(second.read(Region.whole(second.shape), 0), data[1, :3, :, 0])
 
 
+def test_nd2_with_losses_is_refused_in_a_line(tmp_path):
+    write_nd2(tmp_path / "a.nd2", movie((1, 1, 1, 2, 20, 24)), compression=1)
+    with pytest.raises(
+        BadData, match=r"a\.nd2: lossy compression is not understood; export"
+    ) as told:
+        open_source(tmp_path / "a.nd2")
+    assert "\n" not in str(told.value)
+
+
 @pytest.mark.parametrize("compression", [None, "zstd0:ExplicitLevel=2", "zstd1:ExplicitLevel=2"])
 @pytest.mark.parametrize("tiles", [1, 3])
 def test_czi_scenes_times_planes_channels_mosaics(tmp_path, compression, tiles):
@@ -117,6 +126,21 @@ def test_the_later_tile_of_a_mosaic_is_on_top(tmp_path):
     expected = np.zeros((40, 70), np.uint16)
     expected[:30, :40], expected[10:, 30:] = 7, 9
     np.testing.assert_array_equal(source.read(Region.whole(source.shape), 0)[0, 0], expected)
+
+
+def test_a_tile_that_is_missing_is_said(tmp_path):
+    from pylibCZIrw import czi
+
+    tile = np.full((30, 40, 1), 7, np.uint16)
+    with czi.create_czi(str(tmp_path / "a.czi")) as file:
+        for t, x in ((0, 0), (0, 40), (1, 0), (2, 0), (2, 40)):
+            file.write(tile, plane={"T": t}, location=(x, 0))
+    source = open_source(tmp_path / "a.czi")
+    assert source.shape == (3, 1, 30, 80)
+    (note,) = source.notes
+    assert note.endswith("position 0: 1 planes lack tiles that others have: pixels are 0 there")
+    found = source.read(Region.whole(source.shape), 0)[:, 0]
+    assert (found.reshape(3, 30, 2, 40).max(axis=(1, 3)) == [[7, 7], [7, 0], [7, 7]]).all()
 
 
 def test_czi_of_several_views_is_refused_in_a_line(tmp_path):
@@ -268,6 +292,76 @@ def test_ome_tiff_spread_over_files(tmp_path):
     source = open_source(tmp_path / "a.ome.tif")
     assert [file.name for file in source.files] == names
     np.testing.assert_array_equal(source.read(Region.whole(source.shape), 0)[:, 0], data)
+
+
+def write_ome_set(folder, data, names, *, apart):
+    """Write images (S, T, C, Y, X), one file for each; their metadata in each, or in one apart."""
+    schema = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    pixels = (
+        '<Image ID="Image:{s}" Name="well {s}"><Pixels ID="Pixels:{s}" DimensionOrder="XYCZT" '
+        'Type="uint16" SizeX="{3}" SizeY="{2}" SizeZ="1" SizeC="{1}" SizeT="{0}" '
+        'PhysicalSizeX="0.5" PhysicalSizeY="0.5"><Channel ID="Channel:{s}:0" Name="Phase"/>'
+        '<Channel ID="Channel:{s}:1" Name="GFP"/>{blocks}</Pixels></Image>'
+    )
+    images = ""
+    for s, name in enumerate(names):
+        blocks = "".join(
+            f'<TiffData FirstT="{t}" FirstC="{c}" IFD="{2 * t + c}" PlaneCount="1">'
+            f'<UUID FileName="{name}">urn:uuid:{s:032x}</UUID></TiffData>'
+            for t, c in np.ndindex(data.shape[1:3])
+        )
+        images += pixels.format(*data.shape[1:], s=s, blocks=blocks)
+    if apart:
+        text = f'<OME xmlns="{schema}" UUID="urn:uuid:{255:032x}">{images}</OME>'
+        (folder / "set.companion.ome").write_text(text)
+        images = '<BinaryOnly MetadataFile="set.companion.ome" UUID="urn:uuid:ff"/>'
+    for s, name in enumerate(names):
+        about = (
+            f'<?xml version="1.0"?><OME xmlns="{schema}" UUID="urn:uuid:{s:032x}">{images}</OME>'
+        )
+        planes = data[s].reshape(-1, *data.shape[3:])
+        tifffile.imwrite(
+            folder / name, planes, description=about, metadata=None, ome=False,
+            photometric="minisblack",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("name", ["p{}.ome.tif", "exp_scene{}.ome.tif"])
+def test_ome_tiff_set_of_one_file_for_each_image(tmp_path, name, apart):
+    data = np.random.default_rng(1).integers(0, 4000, (3, 2, 2, 20, 24)).astype(np.uint16)
+    names = [name.format(s) for s in range(3)]
+    write_ome_set(tmp_path, data, names, apart=apart)
+    given = [*names, "set.companion.ome"] if apart else names
+    for file in given:
+        found = scenes_of(tmp_path / file)
+        assert [scene.number for scene in found] == [0, 1, 2]
+        for s, scene in enumerate(found):
+            source = open_source(scene.path, scene=scene.inside)
+            assert source.channels == ("Phase", "GFP")
+            assert source.pixel_size == (None, 0.5, 0.5)
+            assert ("set.companion.ome" in {f.name for f in source.files}) == apart
+            for c in range(2):
+                read = source.read(Region.whole(source.shape), c)
+                np.testing.assert_array_equal(read[:, 0], data[s, :, c])
+    own = open_source(tmp_path / names[2])  # without a choice: the image of that file
+    np.testing.assert_array_equal(own.read(Region.whole(own.shape), 1)[:, 0], data[2, :, 1])
+
+
+def test_ome_tiff_without_the_file_of_its_metadata(tmp_path):
+    data = np.zeros((1, 2, 2, 20, 24), np.uint16)
+    write_ome_set(tmp_path, data, ["a.ome.tif"], apart=True)
+    described = tmp_path / "set.companion.ome"
+    text = described.read_text()
+    described.write_text(text.replace("a.ome.tif", "b.ome.tif"))
+    with pytest.raises(BadData, match=r"the TIFF b\.ome\.tif that it describes is not beside it"):
+        open_source(described)
+    described.unlink()
+    with pytest.raises(BadData, match=r"its metadata are in set\.companion\.ome, which is not"):
+        open_source(tmp_path / "a.ome.tif")
+    described.write_text("<OME")
+    with pytest.raises(BadData, match="not a TIFF, or a damaged"):
+        open_source(tmp_path / "a.ome.tif")
 
 
 # ---- planes ---------------------------------------------------------------------------------
