@@ -32,47 +32,6 @@ class Unit(StrEnum):
 PER_HOUR = {Unit.h: 1, Unit.min: 60, Unit.s: 3600}
 
 
-def samples_by_position(wanted, fovs):
-    """Return the positions of each sample, and what is odd about them.
-
-    Parameters
-    ----------
-    wanted : dict of str to list of int
-        Numbers of positions by sample.
-    fovs : dict of str to int
-        Number of each position that has traces.
-
-    Returns
-    -------
-    samples : dict of str to list of str
-    warnings : list of str
-    """
-    by_number = {}
-    for position, number in fovs.items():
-        by_number.setdefault(number, []).append(position)
-    warnings = [
-        f"{' and '.join(names)} have one number, {number}: samples.yaml means all of them"
-        for number, names in by_number.items()
-        if len(names) > 1
-    ]
-    samples, owners = {}, {}
-    for sample, numbers in wanted.items():
-        missing = [number for number in numbers if number not in by_number]
-        if missing:
-            listed = ", ".join(map(str, missing))
-            warnings.append(f"sample {sample!r}: no traces of position {listed}")
-        samples[sample] = [p for number in numbers for p in sorted(by_number.get(number, ()))]
-        for number in numbers:
-            owners.setdefault(number, []).append(sample)
-    for number, names in owners.items():
-        if len(names) > 1:
-            warnings.append(f"position {number} is in more than one sample: {', '.join(names)}")
-    left = sorted(set(by_number) - set(owners))
-    if left:
-        warnings.append(f"positions in no sample: {', '.join(map(str, left))}")
-    return samples, warnings
-
-
 def merged(rows, samples):
     """Return the good rows of each sample, sorted by time, position and cell."""
     import pandas as pd
@@ -156,7 +115,7 @@ def main(
             wanted = positions.read_samples(samples)
         except ValueError as error:
             raise BadData(str(error)) from error
-        chosen, odd = samples_by_position(wanted, fovs)
+        chosen, odd = positions.samples_by_position(wanted, fovs)
     else:
         chosen, odd = {name: [name] for name in fovs}, []
     for line in odd:
@@ -178,6 +137,7 @@ def main(
         (folder / "problems.txt").write_text("".join(f"{line}\n" for line in odd))
     found.attrs.clear()
     found.attrs.update(about)
+    found.attrs["odd"] = odd
     tables.write_table(out_samples, found, "samples")
     cli.log.info("%d samples of %d positions", len(chosen), len(fovs))
 

@@ -5,7 +5,7 @@ The grammar and its errors are PyAMA's, word for word: ``ValueError`` says what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +126,47 @@ def samples_of(data: Any) -> dict[str, list[int]]:
         except ValueError as error:
             raise ValueError(f"sample {name!r}: {error}") from error
     return found
+
+
+def samples_by_position(
+    wanted: Mapping[str, Sequence[int]], fovs: Mapping[str, int]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the positions of each sample, and what is odd about them.
+
+    Parameters
+    ----------
+    wanted : dict of str to list of int
+        Numbers of positions by sample.
+    fovs : dict of str to int
+        Number of each position that there is.
+
+    Returns
+    -------
+    samples : dict of str to list of str
+    warnings : list of str
+    """
+    by_number: dict[int, list[str]] = {}
+    for position, number in fovs.items():
+        by_number.setdefault(number, []).append(position)
+    warnings = [
+        f"{' and '.join(names)} have one number, {number}: samples.yaml means all of them"
+        for number, names in by_number.items()
+        if len(names) > 1
+    ]
+    samples: dict[str, list[str]] = {}
+    owners: dict[int, list[str]] = {}
+    for sample, numbers in wanted.items():
+        missing = [number for number in numbers if number not in by_number]
+        if missing:
+            listed = ", ".join(map(str, missing))
+            warnings.append(f"sample {sample!r}: no traces of position {listed}")
+        samples[sample] = [p for number in numbers for p in sorted(by_number.get(number, ()))]
+        for number in numbers:
+            owners.setdefault(number, []).append(sample)
+    for number, names in owners.items():
+        if len(names) > 1:
+            warnings.append(f"position {number} is in more than one sample: {', '.join(names)}")
+    left = sorted(set(by_number) - set(owners))
+    if left:
+        warnings.append(f"positions in no sample: {', '.join(map(str, left))}")
+    return samples, warnings

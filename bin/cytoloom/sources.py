@@ -209,6 +209,7 @@ def scenes_of(path: Path | str) -> list[Scene]:
     here = Path(path)
     if not here.exists():
         raise InputMissing(f"{path}: no such file or folder")
+    _check_size(here)
     split = SPLIT.fullmatch(here.name)
     if split:
         return _siblings(here, split)
@@ -272,8 +273,7 @@ def _open(path: Path, axes: str | None, scene: int | None) -> Source:
 
     if is_zarr(path):
         return open_zarr(path, scene)
-    if path.is_file() and path.stat().st_size == 0:
-        raise BadData(f"{path}: an empty file")
+    _check_size(path)
     suffix = path.suffix.lower()
     if suffix == ".nd2":
         from cytoloom.nd2_files import open_nd2
@@ -286,6 +286,11 @@ def _open(path: Path, axes: str | None, scene: int | None) -> Source:
     from cytoloom.tiff_files import open_tiff
 
     return open_tiff(path, axes, scene)
+
+
+def _check_size(path: Path) -> None:
+    if path.is_file() and path.stat().st_size == 0:
+        raise BadData(f"{path}: an empty file")
 
 
 def choose_scene(path: Path, names: Sequence[str | None], scene: int | None) -> Scene:

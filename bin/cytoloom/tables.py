@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from cytoloom.images import Layer
 
-ATTRIBUTES = ("position", "channel", "pixel_size", "frame_interval", "pixels")
+ATTRIBUTES = ("position", "channel", "pixel_size", "frame_interval", "pixels", "odd")
 
 
 def describe(layer: Layer) -> dict[str, Any]:

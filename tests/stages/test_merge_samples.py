@@ -91,11 +91,13 @@ def test_without_samples_each_position_is_one(places):
 def test_odd_samples_are_reported(places):
     text = "samples: [{name: a, fovs: '0-1, 7'}, {name: b, fovs: '1'}]"
     found, csv = merge(places, text)
-    assert (csv / "problems.txt").read_text().splitlines() == [
+    said = [
         "sample 'a': no traces of position 7",
         "position 1 is in more than one sample: a, b",
         "positions in no sample: 2, 10",
     ]
+    assert (csv / "problems.txt").read_text().splitlines() == said
+    assert found.attrs["odd"] == said  # the report shows them
     assert found.groupby("sample").size().to_dict() == {"a": 10, "b": 5}
 
 

@@ -159,3 +159,14 @@ def test_a_crop_is_that_of_the_padded_frame(made, corner, side, t):
     y, x = (v + 110 for v in corner)
     cut = store.image.crop(t, 1, corner, side)
     np.testing.assert_array_equal(cut, padded[y : y + side, x : x + side])
+
+
+def test_odd_samples_are_told(tmp_path, made):
+    name = "p1.Extraction.Phase.traces.0000.parquet"
+    (tmp_path / name).write_bytes((made / name).read_bytes())
+    rows = traces(movie()[0]).assign(sample="a")
+    rows.attrs["odd"] = ["positions in no sample: 7"]
+    tables.write_table(tmp_path / "run.MergeSamples.Phase.samples.0000.parquet", rows, "samples")
+    found = described(tmp_path)
+    sections_traces.make(found)
+    assert found.problems == ["MergeSamples: positions in no sample: 7"]

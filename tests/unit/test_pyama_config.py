@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from microscope_files import write_nd2
+from planned import command
 
 from cytoloom.plan import pyama
 from cytoloom.plan.nodes import parse
@@ -152,6 +153,40 @@ def test_samples_beside_it(config):
         "channels": ["pc_ch_0"],
         "args": {"samples": str(config.parent / "samples.yaml")},
     }
+
+
+@pytest.mark.parametrize(
+    ("fit", "args"),
+    [
+        ("trivial", {"model": "trivial"}),
+        ("{model: maturation, fixed: ['km=1']}", {"model": "maturation", "fixed": ["km=1"]}),
+    ],
+)
+def test_fits_by_a_key_of_ours(config, fit, args):
+    found, _, _ = translated(f"{FULL}fit: {fit}\n", config)
+    *_, merge, fits = found["pipeline"]["postprocessing"]
+    assert merge == {"name": "MergeSamples", "channels": ["pc_ch_0"]}
+    assert fits == {"name": "FitTraces", "channels": ["pc_ch_0"], "args": args}
+
+
+def test_features_and_samples_are_checked_before_anything_runs(config):
+    def plan(text, samples):
+        config.write_text(text)
+        (config.parent / "samples.yaml").write_text(samples)
+        words = ["--pipeline", config, "--input", config.parent / "exp.nd2", "--outdir", "out"]
+        return command("plan_pipeline", *words, "--dry_run", cwd=config.parent)
+
+    text = FULL.replace("intensity_total", "intensity_totl")
+    done = plan(text, "samples: [{name: a, fovs: '1;2'}]")
+    assert done.code == 65
+    first, second = done.err.splitlines()
+    assert "samples.yaml: sample 'a': Use commas" in first
+    assert "processing_config.yaml:17: step Extraction: features: no feature" in second
+    assert "'intensity_totl'; did you mean intensity_total?" in second
+    done = plan(FULL, "samples: [{name: a, fovs: '0, 7'}]")
+    assert done.code == 0
+    assert "samples: sample 'a': no traces of position 7" in done.err
+    assert "samples: positions in no sample: 1" in done.err
 
 
 @pytest.mark.parametrize(

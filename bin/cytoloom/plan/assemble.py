@@ -19,6 +19,7 @@ from typing import Any
 
 from cytoloom.errors import BadData, InputMissing, UsageError
 from cytoloom.files import writing
+from cytoloom.plan import forms
 from cytoloom.plan.arguments import Signatures
 from cytoloom.plan.builder import Builder
 from cytoloom.plan.crate import crate_step
@@ -147,6 +148,9 @@ def make_plan(
     )  # fmt: skip
     built = [_on_gpu(s, on_gpu) for s in joined.steps] if joined else pipeline.steps
     plan.steps = [*steps, *_build(builder, pipeline, built)]
+    names = [position.slug for position in positions]
+    for step in pipeline.steps if names else ():
+        forms.check(step, names, files.of(step, names[0], step.groups[0])[0], files.problems)
     files.problems.raise_if_any()
     plan.warnings += notices({job.family for job in plan.jobs()})
     plan.warnings += files.problems.warnings

@@ -1,8 +1,8 @@
 """PyAMA's own ``processing_config.yaml``, read as a pipeline of ours.
 
 The file names channels and parameters but no images: they come with ``--input``, or with a
-key ``input`` (and ``output_dir``, ``samples``) that its users may add. Each position becomes
-``fov_000``, …; the phase contrast channel is called ``pc_ch_<n>``, a fluorescence channel
+key ``input`` (and ``output_dir``, ``samples``, ``fit``) that its users may add. Each position
+becomes ``fov_000``, …; the phase contrast channel is called ``pc_ch_<n>``, a fluorescence channel
 ``fl_ch_<n>``. Whatever a channel is missing for is left out, as PyAMA does. Every value
 keeps its line, so that a mistake is found where it was written.
 """
@@ -22,7 +22,7 @@ from cytoloom.positions import parse_fovs
 from cytoloom.sources import SPLIT, expand, open_source, scenes_of
 
 KEYS = ("channels", "params")
-OURS = ("input", "output_dir", "samples", "description", "spacing")
+OURS = ("input", "output_dir", "samples", "fit", "description", "spacing")
 WITHOUT_EFFECT = ("batch_size", "n_workers", "time_units", "results", "version", "device")
 PARAMS = {  # of PyAMA -> the step and its argument
     "logstd_window_size": ("LogStd", "window_size"),
@@ -87,7 +87,7 @@ def translate(root: Node, path: Path, given: str | None, problems: Problems) -> 
         read_channels(config, root.get("channels"), root.line, problems)
     only_copy = _flag(config, "copy_only", problems)
     source = _input(root, given)
-    steps = _steps(config, _samples(root, path), problems)
+    steps = _steps(config, _samples(root, path), root.get("fit"), problems)
     fields = {
         "channels": _channels(config),
         "input": _positions(config, root, source, problems),
@@ -229,7 +229,9 @@ def _samples(root: Node, path: Path) -> Node | None:
 # ---- steps ----------------------------------------------------------------------------------
 
 
-def _steps(config: Config, samples: Node | None, problems: Problems) -> dict[str, Any]:
+def _steps(
+    config: Config, samples: Node | None, fit: Node | None, problems: Problems
+) -> dict[str, Any]:
     """Return the steps by stage; without phase contrast nothing is segmented or measured."""
     if config.pc is None:
         problems.warn(1, "channels.pc", "no phase contrast: nothing is segmented or measured")
@@ -237,19 +239,8 @@ def _steps(config: Config, samples: Node | None, problems: Problems) -> dict[str
     pc, fl = f"pc_ch_{config.pc.inside}", list(config.fl)
     segmentation, own = _method(config, "segmentation_method", SEGMENTATION, problems)
     tracking, _ = _method(config, "tracking_method", {"iou": ("IoU", {})}, problems)
-    args: dict[str, dict[str, Any]] = {segmentation: dict(own)}
-    for key, (of, name) in PARAMS.items():
-        node = config.params.get(key)
-        if node is not None and not node.is_null:
-            args.setdefault(of, {})[name] = node
-    if segmentation != "LogStd" and "LogStd" in args:
-        del args["LogStd"]
-    args.setdefault("Extraction", {})["features"] = _measured(config, pc)
-    if (mapping := config.params.get("time_mapping")) is not None and not mapping.is_null:
-        file = _node(str(config.path.absolute()), mapping.line, mapping.where)
-        args["Extraction"]["time_mapping"] = file
-    if "min_frames" in args["Extraction"]:
-        args.setdefault("Cropping", {})["min_frames"] = args["Extraction"]["min_frames"]
+    args = _arguments(config, pc, segmentation)
+    args[segmentation] = {**own, **args.get(segmentation, {})}
     together: list[Any] = [[pc, *fl]]
     after: list[tuple[str, list[Any]]] = []
     if fl:
@@ -257,7 +248,11 @@ def _steps(config: Config, samples: Node | None, problems: Problems) -> dict[str
     after += [(name, together) for name in ("Cropping", "Extraction", "Caching")]
     if samples is not None:
         args["MergeSamples"] = {"samples": samples}
+    if samples is not None or fit is not None:
         after.append(("MergeSamples", [pc]))
+    if fit is not None:
+        args["FitTraces"] = {"model": fit} if fit.kind == "scalar" else dict(fit.fields)
+        after.append(("FitTraces", [pc]))
 
     def step(name: str, channels: list[Any]) -> dict[str, Any]:
         written: dict[str, Any] = {"name": name, "channels": channels}
@@ -271,6 +266,24 @@ def _steps(config: Config, samples: Node | None, problems: Problems) -> dict[str
     }
 
 
+def _arguments(config: Config, pc: str, segmentation: str) -> dict[str, dict[str, Any]]:
+    """Return the arguments of the steps by what PyAMA's parameters say."""
+    args: dict[str, dict[str, Any]] = {}
+    for key, (of, name) in PARAMS.items():
+        node = config.params.get(key)
+        if node is not None and not node.is_null:
+            args.setdefault(of, {})[name] = node
+    if segmentation != "LogStd":
+        args.pop("LogStd", None)
+    args.setdefault("Extraction", {})["features"] = _measured(config, pc)
+    if (mapping := config.params.get("time_mapping")) is not None and not mapping.is_null:
+        file = _node(str(config.path.absolute()), mapping.line, mapping.where)
+        args["Extraction"]["time_mapping"] = file
+    if "min_frames" in args["Extraction"]:
+        args.setdefault("Cropping", {})["min_frames"] = args["Extraction"]["min_frames"]
+    return args
+
+
 def _without_cells(fl: list[str]) -> dict[str, Any]:
     """Return what PyAMA does with fluorescence alone: backgrounds and copies to look at."""
     steps = [
@@ -280,7 +293,7 @@ def _without_cells(fl: list[str]) -> dict[str, Any]:
     return {"postprocessing": steps} if fl else {}
 
 
-def _measured(config: Config, pc: str) -> list[str]:
+def _measured(config: Config, pc: str) -> Node:
     """Return the features of all channels, as ``channel:feature``; ``none`` where there is none."""
     everywhere: dict[str, tuple[str, ...]] = {}
     if (node := config.params.get("features")) is not None and node.kind == "map":
@@ -289,11 +302,12 @@ def _measured(config: Config, pc: str) -> list[str]:
             items = child.items if child is not None else ()
             everywhere[kind] = tuple(str(item.value) for item in items)
     assert config.pc is not None
+    line = next(iter(config.fl.values()), config.pc).line
     found = [f"{pc}:{f}" for f in config.pc.features or everywhere.get("phase", ())]
     for name, channel in config.fl.items():
         features = channel.features or everywhere.get("fluorescence", ())
         found += [f"{name}:{feature}" for feature in features]
-    return found or ["none"]
+    return _node(found or ["none"], line, "features")
 
 
 def _method(

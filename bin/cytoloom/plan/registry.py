@@ -35,7 +35,7 @@ STATISTICS = (None, "frame", "stack")
 GPU = (None, "optional")
 _TUPLES = ("input_type", "output_type", "aliases", "cite", "merge_makes", "merge_args", "whole",
            "files", "model_families")  # fmt: skip
-_MAPPINGS = ("inputs", "outputs", "reads", "makes", "edited")
+_MAPPINGS = ("inputs", "outputs", "reads", "makes", "edited", "forms")
 
 
 class RegistryError(Exception):
@@ -114,6 +114,7 @@ class Row:
     whole: tuple[str, ...] = ()
     around: int = 0
     files: tuple[str, ...] = ()
+    forms: Mapping[str, str] = field(default_factory=dict)
     edited: Mapping[str, str] = field(default_factory=dict)
     select: bool = False
     fan_out: str = "position"

@@ -47,6 +47,8 @@ def make(inputs: Inputs) -> Section | None:
     if len(places) > POSITIONS:
         blocks[0].notes.append(f"The first {POSITIONS} of {len(places)} positions have charts.")
     blocks += _fits(inputs)
+    for table in inputs.of("samples"):
+        inputs.problems += [f"{table.tag}: {text}" for text in table.about.get("odd", ())]
     return Section("traces", "Traces", blocks)
 
 
