@@ -94,7 +94,7 @@ def list_failures() {
     }
     if (outdir) file("${outdir}/pipeline_info/failed.txt").delete()
     if (!said) return []
-    file("${outdir}/pipeline_info/failed.txt").text = said.join('\n') + '\n'
+    write_whole("${outdir}/pipeline_info/failed.txt", said.join('\n') + '\n')
     def positions = said.collect { line -> line.tokenize(':')[0] }.toSet()
     System.err.println("cytoloom: ${positions.size()} position${positions.size() > 1 ? 's' : ''} failed, the others are done; -resume tries again:")
     said.each { line -> System.err.println("cytoloom:   ${line}") }

@@ -3,7 +3,7 @@
  * Functions only.
  */
 include { engine; environment_path; failure_of; notes_of_failures; site_names; start_python; stop; write_whole } from './plan'
-include { end_whole; keep_if_whole; sweep } from './trace'
+include { delete_parts; end_whole; keep_if_whole; sweep } from './trace'
 
 // ---- Parameters
 
@@ -75,6 +75,8 @@ def hold(outdir) {
     }
     def kept = new File(info, 'trace.txt')
     sweep(kept.toPath())
+    delete_parts(info)
+    info.listFiles().findAll { page -> page.name ==~ /\.(report|timeline)-\d+\.html/ }*.delete()
     if (trace.exists()) trace.renameTo(kept)
     Runtime.getRuntime().addShutdownHook(new Thread({
         end_whole(kept.toPath())
@@ -88,7 +90,9 @@ def hold(outdir) {
 def start_publishing(steps, outdir) {
     def jobs = steps.collectMany { step -> step.phases.values().flatten() }
     def properties = System.getProperties()
-    properties.put('cytoloom.places', jobs.inject([:]) { all, job -> all << (job.publish ?: [:]) })
+    def places = jobs.inject([:]) { all, job -> all << (job.publish ?: [:]) }
+    places.values().collect { place -> new File("${outdir}/${place}").parentFile }.toSet().each { folder -> delete_parts(folder) }
+    properties.put('cytoloom.places', places)
     properties.put('cytoloom.publisher', start_python('cytoloom.publishing', [outdir, publish_mode(outdir)]))
 }
 
@@ -98,6 +102,7 @@ def start_publishing(steps, outdir) {
  */
 def publish_mode(outdir) {
     if (params.publish_mode) return params.publish_mode
+    workDir.mkdirs()
     def from = file("${workDir}/.link-${workflow.sessionId}")
     def to = file("${outdir}/.link-${workflow.sessionId}")
     from.text = ''

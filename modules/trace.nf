@@ -1,6 +1,8 @@
 /*
- * Nextflow's trace, and what its tasks left half-written. Functions only.
+ * Nextflow's trace, and what was left half-written. Functions only; included by several, so it
+ * may not include others.
  */
+
 /** Status and folder of each task of a trace, without a last line that is cut short. */
 def tried(trace) {
     def lines = trace.exists() ? trace.readLines() : []
@@ -11,12 +13,15 @@ def tried(trace) {
         .collect { row -> [status: row[status], folder: java.nio.file.Path.of(row[folder])] }
 }
 
-/** Delete what attempts that were killed outright left half-written: .<output>.part-* */
+/** Delete what attempts that were killed outright left half-written. */
 def sweep(trace) {
-    tried(trace).findAll { one -> one.status in ['FAILED', 'ABORTED'] }.each { one ->
-        def found = one.folder.resolve('out').toFile().listFiles() ?: []
-        found.findAll { left -> left.name.startsWith('.') && left.name.contains('.part-') }.each { left -> left.deleteDir() || left.delete() }
-    }
+    tried(trace).findAll { one -> one.status in ['FAILED', 'ABORTED'] }.each { one -> delete_parts(one.folder.resolve('out').toFile()) }
+}
+
+/** Delete what is half-written in a folder: .<name>.part-* */
+def delete_parts(folder) {
+    def found = folder.listFiles() ?: []
+    found.findAll { left -> left.name.startsWith('.') && left.name.contains('.part-') }.each { left -> left.deleteDir() || left.delete() }
 }
 
 /** End a trace with its last whole line: the disk may have been full. */

@@ -5,7 +5,8 @@ of JSON, ``[source, place]``, for each result as it comes; the end of its input 
 run. A file or folder of the same names, sizes and times is there already; any other that has its
 place, such as that of a run with other parameters, gives way. Links of files in the work folder
 take no room; where there can be none they are copies. A CSV, which users may edit, always is
-one. What cannot be written is said once, at the end. Standard library only.
+one. What cannot be written is said once, at the end. Once the head is dead nothing is put into
+place any more: the folder may be another run's. Standard library only.
 """
 
 from __future__ import annotations
@@ -24,8 +25,18 @@ from cytoloom.files import writing
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def publish(source: Path, target: Path, *, linked: bool) -> None:
-    """Put a file or folder in a second place with its times, unless it is there already."""
+class HeadIsDead(Exception):
+    """The process that started this one has ended."""
+
+
+def publish(source: Path, target: Path, *, linked: bool, head: int) -> None:
+    """Put a file or folder in a second place with its times, unless it is there already.
+
+    Raises
+    ------
+    HeadIsDead
+        If the parent of this process is not ``head`` any more; nothing is changed then.
+    """
     if is_same(source, target):
         return
 
@@ -43,6 +54,8 @@ def publish(source: Path, target: Path, *, linked: bool) -> None:
             shutil.copytree(source, temporary, copy_function=place)
         else:
             place(str(source), str(temporary))
+        if os.getppid() != head:
+            raise HeadIsDead
 
 
 def is_same(source: Path, target: Path) -> bool:
@@ -59,13 +72,15 @@ def _about(top: Path) -> Iterator[tuple[str, tuple[int, int]]]:
             yield str(path.relative_to(top)), (about.st_size, about.st_mtime_ns)
 
 
-def publish_all(lines: Iterable[str], outdir: Path, *, linked: bool) -> tuple[str, int] | None:
+def publish_all(
+    lines: Iterable[str], outdir: Path, *, linked: bool, head: int
+) -> tuple[str, int] | None:
     """Publish what each line names; return what to say, and the exit code, where it failed."""
     failed: list[OSError] = []
     for line in lines:
         source, place = json.loads(line)
         try:
-            publish(Path(source), outdir / place, linked=linked)
+            publish(Path(source), outdir / place, linked=linked, head=head)
         except shutil.Error as error:  # of a folder: the first of its files tells
             failed.append(OSError(0, str(error.args[0][0][2])))
         except OSError as error:
@@ -83,7 +98,11 @@ def main(outdir: str, mode: str) -> int:
     """Publish until standard input closes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the head, which closes the pipe
-    problem = publish_all(sys.stdin, Path(outdir), linked=mode == "link")
+    head = os.getppid()
+    try:
+        problem = publish_all(sys.stdin, Path(outdir), linked=mode == "link", head=head)
+    except HeadIsDead:
+        return 75
     if problem is None:
         return 0
     print(problem[0], flush=True)

@@ -15,6 +15,7 @@ import pytest
 from cytoloom import publishing
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
+HEAD = os.getppid()
 
 
 def made(folder: Path) -> list[tuple[Path, str]]:
@@ -58,12 +59,12 @@ def test_results_are_whole_and_made_once(tmp_path, mode):
     }
     linked = {path.name for path in out.rglob("*") if path.is_file() and path.stat().st_nlink > 1}
     assert linked == ({"zarr.json", "0"} if mode == "link" else set()), "a CSV may be edited"
-    assert publishing.publish_all(lines(pairs), out, linked=mode == "link") is None
+    assert publishing.publish_all(lines(pairs), out, linked=mode == "link", head=HEAD) is None
     assert files(out) == first, "what is there is left as it is"
     shard = tmp_path / "work" / "p1.ome.zarr" / "0" / "c"
     (shard / "0").unlink()
     (shard / "1").write_bytes(b"other")
-    assert publishing.publish_all(lines(pairs), out, linked=mode == "link") is None
+    assert publishing.publish_all(lines(pairs), out, linked=mode == "link", head=HEAD) is None
     assert set(files(out / "images")) == {"p1.ome.zarr/zarr.json", "p1.ome.zarr/0/c/1"}
 
 
@@ -79,7 +80,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half(tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "copy2", full)
     monkeypatch.setattr(shutil.copytree, "__defaults__", (False, None, full, False, False))
-    said, code = publishing.publish_all(lines(pairs), out, linked=False)
+    said, code = publishing.publish_all(lines(pairs), out, linked=False, head=HEAD)
     assert code == 75
     assert said == (
         f"1 result could not be written to {out}: the disk is full (or over quota): "
@@ -93,7 +94,7 @@ def test_a_folder_that_is_a_file_is_told(tmp_path):
     pairs, out = made(tmp_path), tmp_path / "out"
     out.mkdir()
     (out / "tables").write_text("a file")
-    said, code = publishing.publish_all(lines(pairs), out, linked=False)
+    said, code = publishing.publish_all(lines(pairs), out, linked=False, head=HEAD)
     assert code == 65
     assert said.startswith(f"1 result could not be written to {out}: File exists")
     assert set(files(out / "images")) == {"p1.ome.zarr/zarr.json", "p1.ome.zarr/0/c/0"}
@@ -105,7 +106,7 @@ def test_the_result_of_an_earlier_run_gives_way(tmp_path):
     for place in ("images/p1.ome.zarr/0/c/9", "tables/a 'ü.csv"):
         (out / place).parent.mkdir(parents=True)
         (out / place).write_text("other parameters")
-    assert publishing.publish_all(lines(pairs), out, linked=True) is None
+    assert publishing.publish_all(lines(pairs), out, linked=True, head=HEAD) is None
     assert {name: about[0] for name, about in files(out).items()} == {
         "images/p1.ome.zarr/zarr.json": b"{}",
         "images/p1.ome.zarr/0/c/0": b"shard",
@@ -120,7 +121,14 @@ def test_where_a_file_cannot_be_linked_it_is_copied(tmp_path, monkeypatch):
         raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
 
     monkeypatch.setattr(os, "link", too_many)
-    assert publishing.publish_all(lines(pairs), out, linked=True) is None
+    assert publishing.publish_all(lines(pairs), out, linked=True, head=HEAD) is None
     assert set(files(out)) == {
         "images/p1.ome.zarr/zarr.json", "images/p1.ome.zarr/0/c/0", "tables/a 'ü.csv",
     }  # fmt: skip
+
+
+def test_after_the_death_of_the_head_nothing_is_put_into_place(tmp_path):
+    pairs, out = made(tmp_path), tmp_path / "out"
+    with pytest.raises(publishing.HeadIsDead):
+        publishing.publish_all(lines(pairs), out, linked=True, head=HEAD + 1)
+    assert not [path for path in out.rglob("*") if path.is_file()]
