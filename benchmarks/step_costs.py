@@ -73,7 +73,7 @@ def size_of(text):
 
 
 def write_movie(folder, shape):
-    """Write cells, their labels, phase contrast and a user's function into a folder."""
+    """Write cells, their labels, phase contrast, a user's function and network into a folder."""
     rng = np.random.default_rng(0)
     frames, height, width = shape
     y, x = np.ogrid[:CELL, :CELL]
@@ -91,6 +91,39 @@ def write_movie(folder, shape):
     for name, movie in (("cells", cells), ("labels", labels), ("phase", phase)):
         tifffile.imwrite(folder / f"{name}.tif", movie, metadata={"axes": "TYX"})
     (folder / "function.py").write_text(FUNCTION)
+    write_network(folder / "network.onnx")
+
+
+def write_network(path, wide=32):
+    """Write a U-Net of one level, about 50,000 products a pixel, whose map is the image."""
+    from onnx import TensorProto, checker, helper, numpy_helper, save
+
+    def conv(name, given, made, channels_in, channels_out, edge=3):
+        weights = np.full((channels_out, channels_in, edge, edge), 1e-6, np.float32)
+        if name == "map":
+            weights[0, -1] = 1  # the image itself, last of what is joined
+        held.append(numpy_helper.from_array(weights, name))
+        return helper.make_node("Conv", [given, name], [made], pads=[edge // 2] * 4)
+
+    held = [numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "twice")]
+    nodes = [
+        conv("first", "image", "a", 1, wide), helper.make_node("Relu", ["a"], ["b"]),
+        conv("second", "b", "c", wide, wide),
+        helper.make_node("MaxPool", ["c"], ["d"], kernel_shape=[2, 2], strides=[2, 2]),
+        conv("deep", "d", "e", wide, 2 * wide), helper.make_node("Relu", ["e"], ["f"]),
+        conv("deeper", "f", "g", 2 * wide, 2 * wide),
+        helper.make_node("Resize", ["g", "", "twice"], ["h"], mode="nearest"),
+        helper.make_node("Concat", ["c", "h"], ["i"], axis=1),
+        conv("third", "i", "j", 3 * wide, wide), helper.make_node("Relu", ["j"], ["k"]),
+        helper.make_node("Concat", ["k", "image"], ["l"], axis=1),
+        conv("map", "l", "maps", wide + 1, 1, edge=1),
+    ]  # fmt: skip
+    shape = [1, 1, "y", "x"]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in ("image", "maps")]
+    graph = helper.make_graph(nodes, "network", ends[:1], ends[1:], held)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    checker.check_model(model)
+    save(model, str(path))
 
 
 def chosen_pipelines():
@@ -113,7 +146,7 @@ def chosen_pipelines():
                     steps.remove(step)
     for row in rows:
         if row.available and row.name not in known:
-            left_out[row.name] = f"not in {STEPS.name}: needs a network or jars of one's own"
+            left_out[row.name] = f"not in {STEPS.name}: needs jars of one's own"
     return given, left_out
 
 
@@ -204,6 +237,8 @@ def fitted(tasks):
     one = np.ones(len(tasks))
     peak = np.array([task.peak_mb for task in tasks]) * 2**20
     seconds = np.array([task.cpu_seconds for task in tasks])
+    if np.ptp(voxels) == 0:  # the plan cuts it into tasks of one size
+        return peak.max() / 2**20, 0.0, 0.0, seconds.mean() / voxels[0]
     # Without a share of the frame where that would be negative.
     start, of_voxel, of_frame = np.linalg.lstsq(np.stack([one, voxels, frame], 1), peak)[0]
     if of_frame < 0 or of_voxel < 0:

@@ -14,8 +14,7 @@ from cytoloom.plan.registry import load_registry
 
 PROJECT = Path(__file__).parents[2]
 COSTS = PROJECT / "benchmarks" / "step_costs.py"
-# They need a network of the user's own, or TrackMate's jars.
-NOT_THERE = {"Model", "ModelMap", "TrackMate"}
+NOT_THERE = {"TrackMate"}  # needs its jars
 
 
 def test_every_step_is_measured() -> None:
