@@ -20,6 +20,7 @@ def field(values: NDArray[Any], name: str) -> Figure:
     height, width = values.shape
     thin = -(-max(height, width) // LARGEST)
     figure, axes = charts.new(height=3.1)
+    figure.set_layout_engine("compressed")  # of axes with a fixed aspect: no label is cut
     axes.grid(visible=False)
     shown = axes.imshow(
         values[::thin, ::thin], cmap="viridis", interpolation="nearest",
