@@ -92,6 +92,12 @@ def test_forms_of_channels(config, channels):
     assert set(extraction["args"]["features"]) == wanted
 
 
+def test_names_of_the_file_may_hold_anything(config):
+    text = "channels: {pc: {channel: a/b}, fl: [[c/d, [area]]]}\nparams: {}\n"
+    found, _, _ = translated(text, config)
+    assert found["channels"] == {"pc_ch_a_b": "a/b", "fl_ch_c_d": "c/d"}
+
+
 def test_features_of_one_channel_are_joined(config):
     text = "channels: {pc: 0, fl: [[1, [b]], [1, [a]]]}\nparams: {}\n"
     found, _, _ = translated(text, config)

@@ -106,7 +106,7 @@ def translate(root: Node, path: Path, given: str | None, problems: Problems) -> 
 
 
 def _channels(config: Config) -> Node:
-    named = {f"pc_ch_{config.pc.inside}": config.pc} if config.pc else {}
+    named = {config.pc.name("pc"): config.pc} if config.pc else {}
     return Node(
         "map", 1, "channels",
         fields={
@@ -236,7 +236,7 @@ def _steps(
     if config.pc is None:
         problems.warn(1, "channels.pc", "no phase contrast: nothing is segmented or measured")
         return _without_cells(list(config.fl))
-    pc, fl = f"pc_ch_{config.pc.inside}", list(config.fl)
+    pc, fl = config.pc.name("pc"), list(config.fl)
     segmentation, own = _method(config, "segmentation_method", SEGMENTATION, problems)
     tracking, _ = _method(config, "tracking_method", {"iou": ("IoU", {})}, problems)
     args = _arguments(config, pc, segmentation)

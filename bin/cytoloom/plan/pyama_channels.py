@@ -7,6 +7,7 @@ that are no channel are left out with a warning, as PyAMA does.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,10 @@ class Channel:
     inside: int | str
     line: int
     features: tuple[str, ...] = ()
+
+    def name(self, kind: str) -> str:
+        """Return what the channel is called: ``pc_ch_<n>``; names hold no / of the file's own."""
+        return f"{kind}_ch_" + re.sub(r"[/\x00-\x1f\x7f]", "_", str(self.inside))
 
 
 @dataclass
@@ -78,7 +83,7 @@ def read_channels(config: Config, node: Node | None, line: int, problems: Proble
     for one in _entries(fl, problems, many=True):
         if one is None:
             continue
-        name = f"fl_ch_{one.inside}"
+        name = one.name("fl")
         earlier = config.fl.get(name, Channel(one.inside, one.line))
         features = tuple(dict.fromkeys((*earlier.features, *one.features)))
         config.fl[name] = Channel(one.inside, earlier.line, features)
