@@ -132,3 +132,25 @@ def test_after_the_death_of_the_head_nothing_is_put_into_place(tmp_path):
     with pytest.raises(publishing.HeadIsDead):
         publishing.publish_all(lines(pairs), out, linked=True, head=HEAD + 1)
     assert not [path for path in out.rglob("*") if path.is_file()]
+
+
+def test_files_of_a_user_in_a_folder_of_results_stay(tmp_path):
+    """Those of an earlier run do not, and neither does anything in a store."""
+    folder, out = tmp_path / "work" / "tables", tmp_path / "out"
+    folder.mkdir(parents=True)
+    for name in ("cells.csv", "tracks.parquet"):
+        (folder / name).write_text(name)
+    again = lines([(folder, "tables")])
+    assert publishing.publish_all(again, out, linked=True, head=HEAD) is None
+    (out / "tables" / "notes.txt").write_text("mine")
+    (out / "tables" / "mine.csv").write_text("mine")
+    first = files(out / "tables")
+    assert publishing.publish_all(again, out, linked=True, head=HEAD) is None
+    assert files(out / "tables") == first, "nothing to do"
+    (folder / "cells.csv").unlink()
+    (folder / "spots.csv").write_text("spots")
+    assert publishing.publish_all(again, out, linked=True, head=HEAD) is None
+    assert set(files(out / "tables")) == {
+        "spots.csv", "tracks.parquet", "notes.txt", "mine.csv",
+    }  # fmt: skip
+    assert (out / "tables" / "mine.csv").read_text() == "mine"
