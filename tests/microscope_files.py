@@ -1,4 +1,4 @@
-"""ND2 and CZI files with known pixels, as small as the formats allow.
+"""ND2, CZI and sets of OME-TIFF with known pixels, as small as the formats allow.
 
 CZI are written by Zeiss's library. No program writes ND2: the layout here (chunks, a map of
 them at the end, values as "lite variants") follows what the nd2 library reads.
@@ -9,6 +9,7 @@ import zlib
 from itertools import product
 
 import numpy as np
+import tifffile
 
 _MAGIC = 0x0ABECEDA
 
@@ -248,3 +249,35 @@ def rename_czi_axis(path, old, new):
         before = old.encode() + b"\0\0\0" + struct.pack("<ii", index, 1)
         stored = stored.replace(before, new.encode() + before[1:])
     path.write_bytes(stored)
+
+
+def write_ome_set(folder, data, names, *, apart):
+    """Write images (S, T, C, Y, X), one file for each; their metadata in each, or in one apart."""
+    schema = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    pixels = (
+        '<Image ID="Image:{s}" Name="well {s}"><Pixels ID="Pixels:{s}" DimensionOrder="XYCZT" '
+        'Type="uint16" SizeX="{3}" SizeY="{2}" SizeZ="1" SizeC="{1}" SizeT="{0}" '
+        'PhysicalSizeX="0.5" PhysicalSizeY="0.5"><Channel ID="Channel:{s}:0" Name="Phase"/>'
+        '<Channel ID="Channel:{s}:1" Name="GFP"/>{blocks}</Pixels></Image>'
+    )
+    images = ""
+    for s, name in enumerate(names):
+        blocks = "".join(
+            f'<TiffData FirstT="{t}" FirstC="{c}" IFD="{2 * t + c}" PlaneCount="1">'
+            f'<UUID FileName="{name}">urn:uuid:{s:032x}</UUID></TiffData>'
+            for t, c in np.ndindex(data.shape[1:3])
+        )
+        images += pixels.format(*data.shape[1:], s=s, blocks=blocks)
+    if apart:
+        text = f'<OME xmlns="{schema}" UUID="urn:uuid:{255:032x}">{images}</OME>'
+        (folder / "set.companion.ome").write_text(text)
+        images = '<BinaryOnly MetadataFile="set.companion.ome" UUID="urn:uuid:ff"/>'
+    for s, name in enumerate(names):
+        about = (
+            f'<?xml version="1.0"?><OME xmlns="{schema}" UUID="urn:uuid:{s:032x}">{images}</OME>'
+        )
+        planes = data[s].reshape(-1, *data.shape[3:])
+        tifffile.imwrite(
+            folder / name, planes, description=about, metadata=None, ome=False,
+            photometric="minisblack",
+        )  # fmt: skip

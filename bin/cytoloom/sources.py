@@ -225,6 +225,8 @@ def scenes_of(path: Path | str) -> list[Scene]:
         from cytoloom import tiff_files as reader
     else:
         return [Scene(str(path))]
+    if suffix not in (".nd2", ".czi") and not is_zarr(here):
+        return list(reader.scenes(here))
     names = reader.scene_names(here)
     return [Scene(str(path), i, i, name) for i, name in enumerate(names)]
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cytoloom.calibration import ome_acquisition, tiff_calibration, tiff_channels
 from cytoloom.errors import BadData
 from cytoloom.regions import Region
-from cytoloom.sources import Source, choose_scene
+from cytoloom.sources import Scene, Source, choose_scene
 
 COMPANION = ".companion.ome"
 _SIGNS_OF_LOSS = (
@@ -97,20 +97,36 @@ def open_tiff(path: Path, axes: str | None, scene: int | None = None) -> Source:
     )
 
 
-def scene_names(path: Path) -> list[str | None]:
-    """Return the names of the images of an OME-TIFF; one without a name for another TIFF."""
+def scenes(path: Path) -> list[Scene]:
+    """Return the images of an OME-TIFF; a single one without a name of another TIFF.
+
+    Of a set of files, an image is found in the file that holds it and no other one: whichever
+    file of the set is given, it is the same.
+    """
     import tifffile
 
     try:
         pixels, xml = _metadata_apart(path)
         with _listening(path), tifffile.TiffFile(pixels, omexml=xml) as tiff:
-            return _scene_names(tiff)
+            names = _scene_names(tiff)
+            holders = [_holder(series) for series in tiff.series[: len(names)]]
     except BadData:
         raise
     except OSError as error:
         raise BadData(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:
         raise BadData(f"{path}: not a TIFF, or a damaged or truncated one ({error})") from error
+    apart = len(set(holders)) == len(names) > 1
+    return [
+        Scene(str(holder), i, None, name) if apart and holder else Scene(str(path), i, i, name)
+        for i, (name, holder) in enumerate(zip(names, holders or [None], strict=True))
+    ]
+
+
+def _holder(series: Any) -> Path | None:
+    """Return the file that holds the first page of an image."""
+    page = next((page for page in series.pages if page is not None), None)
+    return None if page is None else Path(page.parent.filehandle.path)
 
 
 def _metadata_apart(path: Path) -> tuple[Path, str | None]:

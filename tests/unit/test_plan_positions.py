@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import tifffile
-from microscope_files import write_czi, write_nd2
+from microscope_files import write_czi, write_nd2, write_ome_set
 
 from cytoloom.errors import CytoloomError
 from cytoloom.plan.grammar import load_pipeline
@@ -62,6 +62,20 @@ def test_one_of_the_files_split_by_scene_stands_for_all(folder):
         positions = found(folder, f"input: {text}\nchannels: {{A: 0}}\n")
         assert [p.name for p in positions] == ["cut_000", "cut_002"]
         assert positions[1].inputs[0].given.path.endswith("cut_scene2.ome.tif")
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_each_image_of_a_set_is_one_position_however_it_is_given(folder, apart):
+    (folder / "set").mkdir()
+    files = [f"well{n}.ome.tif" for n in range(3)]
+    write_ome_set(folder / "set", np.zeros((3, 4, 2, 16, 20), np.uint16), files, apart=apart)
+    given = ['"set/well*.ome.tif"', "set/well1.ome.tif", "set", "[set/well0.ome.tif]"]
+    for text in [*given, "set/set.companion.ome"] if apart else given:
+        positions = found(folder, f"input: {text}\nchannels: {{A: GFP}}\n")
+        assert [p.name[-4:] for p in positions] == ["_000", "_001", "_002"]
+        paths = [os.path.basename(p.inputs[0].given.path) for p in positions]  # noqa: PTH119
+        assert paths == files
+        assert positions[0].shape == (4, 1, 16, 20)
 
 
 @pytest.mark.parametrize(
