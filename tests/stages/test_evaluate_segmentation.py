@@ -122,7 +122,10 @@ import json, sys
 import numpy as np
 from cellpose.metrics import average_precision
 data = np.load(sys.argv[1])
-ap, tp, fp, fn = average_precision(list(data["true"]), list(data["found"]), json.loads(sys.argv[2]))
+def numbered(image):  # without gaps: Cellpose counts objects by the greatest number
+    return np.unique(np.append(0, image), return_inverse=True)[1][1:].reshape(image.shape)
+true, found = ([numbered(image) for image in data[name]] for name in ("true", "found"))
+ap, tp, fp, fn = average_precision(true, found, json.loads(sys.argv[2]))
 print(json.dumps([tp.sum(0).tolist(), fp.sum(0).tolist(), fn.sum(0).tolist(), ap[0].tolist()]))
 """
 
