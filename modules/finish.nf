@@ -41,8 +41,9 @@ def all_is_published() {
     }
     def said = publisher.inputReader().readLines()
     def code = publisher.waitFor()
+    if (code > 128) said << "results are missing in ${System.properties['cytoloom.outdir']}: what puts them there was killed; run again with -resume"
     said.each { line -> System.err.println("cytoloom: ${line}") }
-    if (code) end_with(code)
+    if (code) end_with(code > 128 ? 75 : code)
     return !code
 }
 

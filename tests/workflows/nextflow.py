@@ -86,14 +86,16 @@ def trace(result: Result) -> dict[str, str]:
     return {row["tag"]: row["status"] for row in trace_rows(result)}
 
 
-def begin(folder: Path, words: list[str]) -> subprocess.Popen[str]:
+def begin(
+    folder: Path, words: list[str], env: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
     """Start a run in a folder."""
     command, environment = installed.start_command()
     with open(folder / "said.txt", "w") as said:
         return subprocess.Popen(
             [*command, "run", str(PROJECT / "main.nf"), *words],
             cwd=folder,
-            env={**environment, "NXF_ANSI_LOG": "false"},
+            env={**environment, "NXF_ANSI_LOG": "false", **(env or {})},
             stdout=said,
             stderr=subprocess.STDOUT,
             text=True,

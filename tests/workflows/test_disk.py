@@ -163,7 +163,7 @@ def test_an_output_folder_that_is_full(tmp_path):
 
 
 @pytest.mark.full
-def test_an_input_folder_that_cannot_be_written(tmp_path):
+def test_an_input_folder_that_cannot_be_written(tmp_path, slurm):
     inputs = tmp_path / "inputs"
     inputs.mkdir()
     prepare(inputs)
@@ -177,7 +177,8 @@ def test_an_input_folder_that_cannot_be_written(tmp_path):
         start = tmp_path / "start"
         start.mkdir()
         words = ["--pipeline", f"{inputs}/p.yaml", "--resources", f"{inputs}/r.yaml"]
-        result = run([*words, "--outdir", "results"], start, "v1", project=project)
+        more = ["--outdir", "results", "-profile", "slurm,local"]
+        result = run([*words, *more], start, "v1", env=slurm.env, project=project)
         assert result.returncode == 0, result.text
         assert faults.results(result.outdir) == faults.results(tmp_path / "plain")
         refused = run([*words, "--outdir", str(inputs / "results")], start, "v1")

@@ -57,14 +57,17 @@ def plain(tmp_path_factory):
     return faults.results(result.outdir)
 
 
-@pytest.mark.parametrize("parser", ["v1"])
-def test_odd_folders_change_nothing(tmp_path, plain, parser):
+@pytest.mark.parametrize(
+    "profile", ["standard", pytest.param("slurm,local", marks=pytest.mark.full)]
+)
+def test_odd_folders_change_nothing(tmp_path, plain, profile, request):
+    env = request.getfixturevalue("slurm").env if "slurm" in profile else {}
     project = copy_project(tmp_path / SHELL / "project")
     start = tmp_path / SHELL / "started here"
     start.mkdir()
     pipeline(start, tmp_path / SHELL / "in put", "a")
     words = ["--pipeline", "a.yaml", f"--outdir={SHELL}", "-w", str(tmp_path / ODD / f"w {ODD}")]
-    result = run(words, start, parser, project=project)
+    result = run([*words, "-profile", profile], start, "v1", env=env, project=project)
     assert result.returncode == 0, result.text
     result = dataclasses.replace(result, outdir=start / SHELL)
     assert set(trace(result).values()) == {"COMPLETED"}
