@@ -10,11 +10,12 @@ include { sweep; tried } from './trace'
 def finish(plan) {
     def info = "${plan.outdir}/pipeline_info"
     def failed = list_failures()
-    def lost = System.properties['cytoloom.lost'].values()
+    def lost = System.properties['cytoloom.lost'].values().toList()
     lost.each { one ->
         failed << say_failed(one.failed, one.folder)
-        System.err.println("cytoloom: steps after it by afterany went on; ${one.ids.size() - 1} tasks that need it did not run")
+        System.err.println("cytoloom: what does not need it went on; ${one.ids.size() - 1} tasks that need it did not run")
     }
+    if (lost) end_with(exit_of(lost[0].folder))
     if (!workflow.success && workflow.errorReport) failed << summarise()
     sweep(file("${info}/trace.txt"))
     if (failed && !workflow.stubRun) describe_failure(plan, failed)
@@ -101,6 +102,13 @@ def list_failures() {
     said.each { line -> System.err.println("cytoloom:   ${line}") }
     end_with(65)
     return said
+}
+
+/** The exit status of a task; that of a temporary failure where it left none. */
+def exit_of(folder) {
+    def left = file("${folder}/.exitcode")
+    def text = left.exists() ? left.text.trim() : ''
+    return text.isInteger() && text.toInteger() in 1..255 ? text.toInteger() : 75
 }
 
 /** Which task ended the run. */

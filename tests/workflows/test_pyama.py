@@ -1,13 +1,16 @@
 """PyAMA's own configuration from a raw ND2 to its results: layout, copy only, resume."""
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import zarr
 from microscope_files import write_nd2
-from nextflow import run, trace
+from nextflow import PROJECT, run, trace
 
 CONFIG = """\
 params:
@@ -22,6 +25,16 @@ channels:
   pc: {{channel: 0, features: [area, aspect_ratio]}}
   fl:
     - {{channel: 1, features: [intensity_total]}}
+"""
+VOLUME = """\
+channels: {A: a.ome.tif}
+spacing: [1, 1, 1]
+frame_interval: 60
+output_dir: out
+pipeline:
+  segmentation: [{name: Threshold, channels: [A]}]
+  label_to_sparse: {image_label_pair: [[A, A]]}
+  postprocessing: [{name: Caching, channels: [[A]]}]
 """
 COLUMNS = (
     "fov,cell,frame,good,position_x,position_y,bbox_x0,bbox_y0,bbox_x1,bbox_y1,"
@@ -132,3 +145,22 @@ def test_fluorescence_alone(folder):
     under = made["fl_background_ch_1/0"][3]
     np.testing.assert_allclose(under[:40, 20], 200 + 0.2 * 20, rtol=0.02)
     assert sorted(p.name for p in (folder / "only" / "fov_001").iterdir()) == ["images.zarr"]
+
+
+@pytest.mark.slow
+def test_copies_to_look_at_that_fail_end_nothing_else(tmp_path):
+    """Caching refuses a volume; the cells of the only position are measured and delivered."""
+    stack = np.full((2, 3, 60, 70), 100, np.uint16)
+    stack[:, :, 20:40, 20:45] = 900
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata={"axes": "TZYX"})
+    (tmp_path / "p.yaml").write_text(VOLUME)
+    words = [sys.executable, PROJECT / "cytoloom", "run", "--pipeline", "p.yaml"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 65, said
+    assert "failed: Caching p1 A 0000: analyse_cache: image of 'A' has 3 planes" in said
+    out = tmp_path / "out"
+    assert 'id="positions"' in (out / "report.html").read_text()
+    with open(out / "tables" / "LabelToSparse.A.cells.csv", newline="") as text:
+        assert len(list(csv.DictReader(text))) == 2
+    assert not (out / "p1").exists()

@@ -148,6 +148,7 @@ class Row:
     output_type: tuple[str, ...] = ()
     output_channel_name: str = "optional"
     aliases: tuple[str, ...] = ()
+    may_fail: bool = False
     available: bool = True
     instead: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
