@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytoloom.errors import BadData
+from cytoloom.files import remembered
 from cytoloom.regions import Region
 from cytoloom.sources import Acquisition, Source, choose_scene
 
@@ -139,13 +139,8 @@ def _opened(path: Path) -> Iterator[Any]:
         ) from error
 
 
+@remembered
 def _header(path: Path) -> _Header:
-    about = path.stat()
-    return _kept_header(path, about.st_size, about.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _kept_header(path: Path, size: int, time: int) -> _Header:  # noqa: ARG001 - key of the cache
     with _opened(path) as file:
         planes = _planes(file)
         for axis, what in OTHER_AXES.items():

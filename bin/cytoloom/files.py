@@ -8,16 +8,35 @@ content and relative names, never of times or absolute paths. Standard library o
 
 from __future__ import annotations
 
+import functools
 import glob
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from cytoloom.errors import InputMissing
+
+Read = TypeVar("Read")
+
+
+def remembered(read: Callable[[Path], Read]) -> Callable[[Path], Read]:
+    """Let a function read a file once, and again when its size or time has changed."""
+
+    @functools.lru_cache(maxsize=64)
+    def kept(path: Path, size: int, time: int) -> Read:  # noqa: ARG001 - key of the cache
+        return read(path)
+
+    @functools.wraps(read)
+    def asked(path: Path) -> Read:
+        about = path.stat()
+        return kept(path, about.st_size, about.st_mtime_ns)
+
+    return asked
 
 
 @contextmanager

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytoloom.errors import BadData
+from cytoloom.files import remembered
 from cytoloom.regions import Region
 from cytoloom.sources import Acquisition, Source, choose_scene
 
@@ -172,13 +173,8 @@ def _opened(path: Path) -> Iterator[Any]:
         ) from error
 
 
+@remembered
 def _header(path: Path) -> _Header:
-    about = path.stat()
-    return _kept_header(path, about.st_size, about.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _kept_header(path: Path, size: int, time: int) -> _Header:  # noqa: ARG001 - key of the cache
     with _opened(path) as file:
         return _read_header(path, file)
 
