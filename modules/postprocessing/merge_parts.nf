@@ -1,5 +1,5 @@
 /*
- * Parts of an analysis into the whole. What users may edit is published as a copy.
+ * Parts of an analysis into the whole.
  */
 include { image; script_of; stub_of } from '../plan'
 

@@ -1,5 +1,5 @@
 /*
- * Tables into results of all positions that leave as they are made, as copies: users may edit them.
+ * Tables into results of all positions that leave as they are made.
  */
 include { image; script_of; stub_of } from '../plan'
 
