@@ -93,7 +93,7 @@ def pipeline(way):
     if way in ("LapTrack", "Ultrack"):
         steps["labels"] = {"Nuclei": "labels.tif"}
         if way == "Ultrack":
-            track = {"name": way, "tag": "Track", "channels": ["Nuclei"]}
+            track = {"name": way, "labels": ["Nuclei"], "args": {"window_size": 20}}
     phases = {
         "label_to_sparse": {"image_label_pair": [["Nuclei", "Nuclei"]]},
         "tracking": [track],
@@ -101,6 +101,8 @@ def pipeline(way):
             {"name": "EvaluateTracking", "channels": ["Nuclei"], "args": {"ground_truth": "GT"}}
         ],
     }
+    if way == "Ultrack":  # makes a table of cells of its own
+        del phases["label_to_sparse"]
     if way not in ("LapTrack", "Ultrack"):
         phases = {"segmentation": [segment], **phases}
     return {**steps, "pipeline": phases}
