@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Scores of whole pipelines on simulated movies of dividing nuclei: one JSON line for each.
 
-    python benchmarks/movies.py [--movies large calm ...] [--ways LapTrack StarDist CellPose ...]
+    python benchmarks/movies.py [--movies large crowded ...] [--ways LapTrack StarDist CellPose ...]
 
 The ways LapTrack and Ultrack track the true labels; StarDist and CellPose segment the images
 with the shipped model, all defaults, and LapTrack tracks that with the arguments of

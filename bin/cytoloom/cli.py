@@ -13,7 +13,6 @@ Beside its outputs each run leaves a ``….provenance.json``.
 from __future__ import annotations
 
 import copy
-import errno
 import inspect
 import logging
 import os
@@ -27,7 +26,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import typer
 
 from cytoloom import __version__, provenance
-from cytoloom.errors import CytoloomError, InputMissing
+from cytoloom.errors import FULL, CytoloomError, InputMissing
 
 T = TypeVar("T")
 log = logging.getLogger("cytoloom")
@@ -151,7 +150,7 @@ def _fail(name: str, message: str, code: int) -> int:
 
 def _os_error(name: str, error: OSError) -> int:
     where = f"{error.filename}: " if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         return _fail(name, f"{where}the disk is full (or over quota): make room and resume", 75)
     if isinstance(error, FileNotFoundError):
         return _fail(name, f"{where}no such file or folder", InputMissing.exit_code)

@@ -213,11 +213,11 @@ def _complete(
 def _patchy(planes: Mapping[str, Sequence[int]], scenes: Sequence[int | None]) -> tuple[int, ...]:
     """Return how many planes of each scene have fewer tiles than the fullest one."""
     tiles = Counter(zip(*(planes[axis] for axis in "STZC"), strict=True))
-    found = []
-    for scene in scenes:
-        counts = [count for (of, *_), count in tiles.items() if of == (scene or 0)]
-        found.append(sum(count < max(counts) for count in counts))
-    return tuple(found)
+    counts: dict[int, list[int]] = {}
+    for (scene, *_), count in tiles.items():
+        counts.setdefault(scene, []).append(count)
+    found = [counts.get(scene or 0, []) for scene in scenes]
+    return tuple(len(of) - of.count(max(of, default=0)) for of in found)
 
 
 def _pixel_type(path: Path, types: dict[int, str]) -> tuple[np.dtype[Any], int]:

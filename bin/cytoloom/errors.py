@@ -4,6 +4,10 @@ Raise them with one line that says what is wrong, where, and how to mend it.
 Anything else that escapes from an executable is a bug of ours (exit 70).
 """
 
+import errno
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # numbers of the errors of a disk that is full or over quota
+
 
 class CytoloomError(Exception):
     """Base of the errors that end a task with one line on stderr."""

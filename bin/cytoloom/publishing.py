@@ -12,7 +12,6 @@ Standard library only.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -22,9 +21,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cytoloom.errors import FULL
 from cytoloom.files import writing
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
 WHOLE = (".zarr", ".geff", ".ctc")  # folders that are one thing
 
 
@@ -59,11 +58,12 @@ class Publisher:
             If the head has ended.
         """
         target = self.outdir / place
-        mixed = source.is_dir() and source.suffix not in WHOLE
-        there = _files(target) if mixed and target.is_dir() else {}
-        foreign = there.keys() - set(self.own.get(place, ())) - _files(source).keys()
-        if mixed:
-            self.own[place] = sorted(_files(source))
+        foreign: set[str] = set()
+        if source.is_dir() and source.suffix not in WHOLE:
+            made = sorted(_files(source))
+            if target.is_dir():
+                foreign = _files(target).keys() - {*self.own.get(place, ()), *made}
+            self.own[place] = made
         if is_same(source, target, apart_from=foreign):
             return
         with writing(target) as temporary:

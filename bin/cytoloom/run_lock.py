@@ -11,7 +11,6 @@ minutes, or of a process that is gone, is stale and is taken over. Standard libr
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -25,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cytoloom.errors import CytoloomError, TryAgain
+from cytoloom.errors import FULL, CytoloomError, TryAgain
 
 BEAT, SILENCE = 20.0, 120.0  # s between two signs of life; s without one until it is stale
 HELD = "held"
@@ -160,7 +159,7 @@ def main(outdir: str) -> int:
         print(error, flush=True)
         return error.exit_code
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = error.errno in FULL
         what = "make room there and run again" if full else "cannot be written"
         print(f"{error.filename or outdir}: {error.strerror}: {what}", flush=True)
         return 75 if full else 65

@@ -222,11 +222,11 @@ def scenes_of(path: Path | str) -> list[Scene]:
     elif suffix == ".czi":
         from cytoloom import czi_files as reader
     elif suffix in TIFF_SUFFIXES or here.name.lower().endswith(".companion.ome"):
-        from cytoloom import tiff_files as reader
+        from cytoloom import tiff_files
+
+        return tiff_files.scenes(here)
     else:
         return [Scene(str(path))]
-    if suffix not in (".nd2", ".czi") and not is_zarr(here):
-        return list(reader.scenes(here))
     names = reader.scene_names(here)
     return [Scene(str(path), i, i, name) for i, name in enumerate(names)]
 

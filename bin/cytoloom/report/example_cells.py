@@ -55,6 +55,10 @@ class Cell:
         last = self.frame.size - 1
         return np.unique(np.linspace(0, last, FRAMES).round().astype(np.int64))
 
+    def corner(self, row: int, side: int) -> tuple[int, int]:
+        """Return y and x of the first pixel of a crop of ``side`` pixels around a row."""
+        return round(self.y[row]) - side // 2, round(self.x[row]) - side // 2
+
 
 def chosen(numbers: NDArray[Any], most: int) -> NDArray[Any]:
     """Return at most so many of some numbers, evenly spread."""
@@ -85,10 +89,12 @@ def read_cells(table: Table, column: str) -> list[Cell]:
 
 def overview(place: Place, channel: str, cells: Sequence[Cell]) -> Picture | None:
     """Return a frame of the movie with the example cells' outlines, numbers and paths."""
-    canvas = place.canvas(channel, _middle(place, cells), None, 0.7)
-    if canvas is None or not cells:
+    if not cells:
         return None
     t = _middle(place, cells)
+    canvas = place.canvas(channel, t, None, 0.7)
+    if canvas is None:
+        return None
     labels = _labels(place, channel)
     marks = []
     for number, cell in enumerate(cells):
@@ -113,7 +119,7 @@ def overview(place: Place, channel: str, cells: Sequence[Cell]) -> Picture | Non
 
 def _middle(place: Place, cells: Sequence[Cell]) -> int:
     """Return the frame in the middle of those in which example cells are."""
-    frames = np.concatenate([cell.frame for cell in cells]) if cells else np.array([0])
+    frames = np.concatenate([cell.frame for cell in cells])
     return min(int(np.median(frames)), place.frames - 1)
 
 
@@ -168,7 +174,7 @@ def _crops(
     """Yield cell, place in its row, image and mask of each crop, ``side`` pixels square."""
     for number, cell in enumerate(cells):
         for at, row in enumerate(cell.shown):
-            corner = (round(cell.y[row]) - side // 2, round(cell.x[row]) - side // 2)
+            corner = cell.corner(row, side)
             t = int(cell.frame[row])
             mask = np.zeros((side, side), bool)
             if labels is not None:
@@ -189,7 +195,7 @@ def _tile(
     ink = pictures.object_colour(COLOURS[number])
     canvas.pixels[pictures.outlines(mask[take])] = ink
     row = cell.shown[at]
-    corner = (round(cell.y[row]) - side // 2, round(cell.x[row]) - side // 2)
+    corner = cell.corner(row, side)
     path = [(y - corner[0], x - corner[1]) for y, x in zip(cell.y, cell.x, strict=True)][: row + 1]
     pictures.draw_lines(canvas, ((a, b, ink) for a, b in itertools.pairwise(path)), 1)
     return canvas.pixels
